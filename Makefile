@@ -1,0 +1,66 @@
+# pyhv. `make run` and `make test` need nothing done before them: see tools/setup.sh.
+#
+# Every target stops with a non-zero code when something in it fails.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
+
+BIN := .venv/bin
+PY := $(BIN)/python
+JOBS ?= 2
+PYTEST ?=
+BENCH ?=
+ORACLE ?=
+
+.PHONY: help setup build run test test-slow lint format docs bench oracle fresh clean distclean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
+		while IFS='|' read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
+
+# .ready holds the folder it was made for: a checkout that was moved is set up again.
+ifneq ($(shell cat .venv/.ready 2>/dev/null),$(CURDIR))
+.PHONY: .venv/.ready
+endif
+.venv/.ready: pyproject.toml tools/setup.sh
+	@tools/setup.sh
+
+setup: .venv/.ready ## system packages, .venv, the editable install (the others call it)
+
+build: .venv/.ready ## compile what changed in silicon/ and bindings/
+	@JOBS=$(JOBS) tools/build.sh
+
+run: build ## SeaBIOS to its banner, then a 64-bit guest of our own
+	@$(PY) tools/run_demo.py
+
+test: build ## all tests but the slow ones; PYTEST="-k name" chooses
+	@$(BIN)/pytest $(PYTEST)
+
+test-slow: build ## the slow tests only
+	@$(BIN)/pytest -m slow $(PYTEST)
+
+lint: .venv/.ready ## ruff, mypy --strict, a C++ build without warnings, the import rule, generated files current
+	@JOBS=$(JOBS) $(PY) tools/lint.py
+
+format: .venv/.ready ## let ruff put the Python source in order
+	@$(BIN)/ruff check --fix --quiet . && $(BIN)/ruff format --quiet .
+
+docs: build ## make docs/reference and the generated Python anew from spec/
+	@$(PY) tools/generate.py
+
+bench: build ## the promises of bench/README.md, measured; BENCH=--json for a machine
+	@$(PY) -m bench $(BENCH)
+
+oracle: build ## random instructions against this processor, for long; ORACLE="--seconds 600"
+	@$(PY) -m tests.oracle $(ORACLE)
+
+fresh: ## `make run` and `make test` in a bare Debian 12 made for it (needs root, mmdebstrap)
+	@tools/fresh.sh
+
+clean: ## remove what was built, keep .venv
+	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache && find src tests tools bench -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv too
+	@rm -rf .venv
