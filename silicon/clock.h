@@ -1,0 +1,41 @@
+// The time of one VM: the host's, or counted in executed instructions (deterministic). Everything that tells time in the
+// VM asks this: TSC, deadlines, timers, devices.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+
+#include "silicon/types.h"
+
+namespace silicon {
+
+class Clock {
+  public:
+    static constexpr u64 tsc_hz = 1'000'000'000;  // one TSC tick is a nanosecond of this clock
+
+    explicit Clock(double ns_per_instruction = 0) : ns_per_instruction_(ns_per_instruction), start_ns_(host_ns()) {}
+
+    bool counts_instructions() const { return ns_per_instruction_ > 0; }
+    u64 now_ns() const {
+        if (counts_instructions())
+            return static_cast<u64>(static_cast<double>(instructions_.load(std::memory_order_relaxed)) * ns_per_instruction_);
+        return host_ns() - start_ns_;
+    }
+    void executed(u64 instructions) { instructions_.fetch_add(instructions, std::memory_order_relaxed); }
+    // How many instructions of a deterministic clock there are until `ns`.
+    u64 instructions_until(u64 ns) const {
+        const u64 now = now_ns();
+        return ns <= now ? 0 : static_cast<u64>(static_cast<double>(ns - now) / ns_per_instruction_) + 1;
+    }
+    static u64 host_ns() {
+        return static_cast<u64>(
+            std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count());
+    }
+
+  private:
+    double ns_per_instruction_;
+    u64 start_ns_;
+    std::atomic<u64> instructions_{0};
+};
+
+}  // namespace silicon

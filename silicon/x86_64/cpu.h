@@ -1,0 +1,339 @@
+// One virtual processor: its state, what runs it, and what instruction handlers may ask of it.
+//
+// Handlers read, compute, store, then commit (see `Outcome`): until an access has said Next or Leave nothing of the
+// state has changed, so an instruction that faults or exits has not happened.
+#pragma once
+
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+
+#include "silicon/clock.h"
+#include "silicon/mem/guest_access.h"
+#include "silicon/mem/guest_memory.h"
+#include "silicon/x86_64/block.h"
+#include "silicon/x86_64/cpuid.h"
+#include "silicon/x86_64/exit_record.h"
+#include "silicon/x86_64/pieces.h"
+#include "silicon/x86_64/state.h"
+#include "silicon/x86_64/vmcs.h"
+
+namespace silicon::x86 {
+
+enum Vector : u8 {
+    vector_de = 0, vector_db = 1, vector_nmi = 2, vector_bp = 3, vector_of = 4, vector_br = 5, vector_ud = 6, vector_nm = 7,
+    vector_df = 8, vector_ts = 10, vector_np = 11, vector_ss = 12, vector_gp = 13, vector_pf = 14, vector_mf = 16,
+    vector_ac = 17, vector_mc = 18,
+};
+
+// How an event came about, numbered as in the VMX interruption information.
+enum class EventType : u8 { External = 0, Nmi = 2, Hardware = 3, Software = 4, PrivilegedSoftware = 5, SoftwareException = 6 };
+
+struct Event {
+    bool pending = false;
+    u8 vector = 0;
+    EventType type = EventType::Hardware;
+    bool has_error = false;
+    u32 error = 0;
+    u64 address = 0;  // of a page fault
+    u8 length = 0;    // of the instruction, for software events: the return address is behind it
+
+    u32 info() const { return vector | u32(type) << 8 | u32(has_error) << 11 | u32{1} << 31; }
+};
+
+// A value and whether it came: both in registers, so that handlers keep no variable in memory.
+struct Slow {
+    u64 value;
+    Outcome outcome;
+};
+template <class T>
+struct Loaded {
+    T value;
+    bool ok;
+};
+struct Linear {
+    u64 value;
+    bool ok;
+};
+
+struct RunLimits {
+    u64 deadline_ns = ~u64{0};  // on the VM's clock
+    u64 budget = ~u64{0};       // instructions
+    bool one = false;           // a single instruction: MonitorTrap
+};
+
+struct RunStats {
+    u64 exits = 0, blocks_decoded = 0, tlb_misses = 0, page_walks = 0, faults = 0, code_writes = 0;
+};
+
+class Cpu : public CpuState {
+  public:
+    Cpu(GuestMemory& memory, Clock& clock, unsigned index, bool raw);
+    ~Cpu();
+    Cpu(const Cpu&) = delete;
+    Cpu& operator=(const Cpu&) = delete;
+
+    // ---- from outside ----
+    const ExitRecord& run(const RunLimits& limits);
+    bool finish();  // runs the answered instruction only; true: it is done, false: `exit` has its next piece
+    void kick();    // from any thread; sticky
+    void answer(u64 value);
+    void answer_bytes(const u8* bytes, size_t size);
+    void refuse();
+    bool unanswered() const { return unanswered_; }
+    void abandon();  // forget the unfinished instruction: somebody moved RIP
+    void inject(const Event& event) { injected_ = event; }
+    void reset_fresh();
+    void reset_hardware();  // Intel SDM vol. 3, "Processor State After Reset"
+    bool translate(u64 linear, Access access, u64& gpa);  // without a fault, without accessed and dirty bits
+    void forget_translations();
+    void state_changed();  // after writes from outside: modes, TLB context, lazy flags
+    unsigned index() const { return index_; }
+    bool raw() const { return raw_; }
+    u64 instructions() const { return instructions_; }
+    u64 run_ns() const { return run_ns_; }
+    RunStats stats() const;
+
+    ExitRecord exit;
+    CpuidTable cpuid;
+    Vmcs vmcs;
+    std::map<u32, u64> plain_msrs;  // those that are only kept
+    std::set<u32> exiting_msrs;
+    bool unknown_msrs_exit = false;
+    std::set<u32> native_msrs;
+    u64 tsc_offset = 0;
+
+    struct TracedRip {
+        u64 linear, cs_base;
+        u32 bits;
+    };
+    void trace(size_t keep);
+    std::vector<TracedRip> traced() const;
+
+    // ---- for handlers: registers ----
+    template <class T>
+    SILICON_INLINE T get(u8 byte_offset) const {
+        return load_host<T>(reinterpret_cast<const u8*>(this->gpr) + byte_offset);
+    }
+    template <class T>
+    SILICON_INLINE void set(u8 byte_offset, T value) {
+        if constexpr (sizeof(T) == 4)
+            store_host<u64>(reinterpret_cast<u8*>(this->gpr) + byte_offset, value);
+        else
+            store_host<T>(reinterpret_cast<u8*>(this->gpr) + byte_offset, value);
+    }
+    template <class T>
+    SILICON_INLINE void set_gpr(Gpr which, T value) {
+        set<T>(static_cast<u8>(which * 8), value);
+    }
+    bool in_long64() const { return mode & mode::long64; }
+    bool in_protected() const { return mode & mode::protected_; }
+    u64 code_mask() const { return in_long64() ? ~u64{0} : mode & mode::code32 ? 0xffffffff : 0xffff; }
+    u64 next_rip(const Insn& in) const { return gpr[slot_block_rip] + in.offset + in.length; }
+
+    // ---- for handlers: memory ----
+    SILICON_INLINE u64 effective(const Insn& in) const { return gpr[in.base] + (gpr[in.index] << in.scale) + u64(i64{in.disp}); }
+    template <class T>
+    SILICON_INLINE Linear linear(const Insn& in, Access access) {
+        if (in.addressing == Addressing::Flat64) [[likely]] return {effective(in), true};
+        if (in.addressing == Addressing::Flat32) return {u32(effective(in)), true};
+        return general_linear(in.seg, effective(in), in.address_bytes, sizeof(T), access);
+    }
+    Linear general_linear(Seg which, u64 offset, unsigned address_bytes, unsigned size_bytes, Access access);
+    // The same for an offset that is already cut to its width (stack, string instructions).
+    Linear segment_linear(Seg which, u64 offset, unsigned size_bytes, Access access);
+
+    template <class T>
+    SILICON_INLINE Loaded<T> load(u64 at) {
+        const TlbEntry& e = tlb[Tlb::index(at)];
+        if (e.read == ((at + sizeof(T) - 1) & ~page_offset_mask)) [[likely]]
+            return {load_host<T>(reinterpret_cast<const void*>(at + e.addend)), true};
+        const Slow slow = slow_load(at, sizeof(T));
+        return {T(slow.value), slow.outcome == Outcome::Next};
+    }
+    template <class T>
+    [[nodiscard]] SILICON_INLINE Outcome store(u64 at, T value) {
+        const TlbEntry& e = tlb[Tlb::index(at)];
+        if (e.write == ((at + sizeof(T) - 1) & ~page_offset_mask)) [[likely]] {
+            store_host<T>(reinterpret_cast<void*>(at + e.addend), value);
+            return Outcome::Next;
+        }
+        return slow_store(at, value, sizeof(T));
+    }
+    // A place to read, change and write back: guest memory itself, or the stage, or null after a fault. Translated for
+    // writing at once. What was written to the stage goes out with `commit`.
+    template <class T>
+    SILICON_INLINE u8* place(u64 at) {
+        const TlbEntry& e = tlb[Tlb::index(at)];
+        if (e.write == ((at + sizeof(T) - 1) & ~page_offset_mask)) [[likely]] return reinterpret_cast<u8*>(at + e.addend);
+        return slow_place(at, sizeof(T));
+    }
+    [[nodiscard]] SILICON_INLINE Outcome commit(const u8* place) {
+        return place == stage_ ? commit_stage() : Outcome::Next;
+    }
+    // A host pointer when `size_bytes` from here lie in one page of plain memory, else null without any effect.
+    u8* direct(u64 at, u64 size_bytes, Access access);
+    // Whether all bytes could be written now: raises the fault if not. For instructions with several stores.
+    bool probe_write(u64 at, unsigned size_bytes);
+    bool probe_read(u64 at, unsigned size_bytes);
+    // Supervisor accesses of the processor itself: descriptor tables, task-state segment.
+    template <class T>
+    Loaded<T> system_load(u64 at) {
+        const Slow slow = system_access(at, sizeof(T), false, 0);
+        return {T(slow.value), slow.outcome == Outcome::Next};
+    }
+    template <class T>
+    bool system_store(u64 at, T value) {
+        return system_access(at, sizeof(T), true, value).outcome == Outcome::Next;
+    }
+
+    // ---- for handlers: what can go wrong; all return Stop ----
+    SILICON_COLD Outcome raise(Vector vector);
+    SILICON_COLD Outcome raise(Vector vector, u32 error);
+    SILICON_COLD Outcome raise_page_fault(u64 linear, u32 error);
+    SILICON_COLD Outcome software_event(u8 vector, EventType type, const Insn& in);
+    SILICON_COLD Outcome stop_with(ExitKind kind, Reason reason, const Insn* in);
+
+    // ---- for handlers: devices and the system ----
+    Slow port_in(u16 port, unsigned size_bytes, u32 count, const Insn& in);
+    Outcome port_out(u16 port, unsigned size_bytes, u32 value, const Insn& in);
+    bool port_allowed(u16 port, unsigned size_bytes);  // IOPL and the I/O permission bitmap; raises #GP(0)
+    Slow read_msr_insn(u32 msr, const Insn& in);
+    Outcome write_msr_insn(u32 msr, u64 value, const Insn& in);
+    bool get_msr(u32 msr, u64& value);
+    bool set_msr(u32 msr, u64 value);
+    u64 tsc() const { return clock_.now_ns() + tsc_offset; }
+    bool control(u32 bit) const { return vmcs.proc & bit; }
+    void request_event() { requests.fetch_or(request::event, std::memory_order_relaxed); }
+
+    // ---- for handlers: control flow and modes ----
+    SILICON_INLINE void jump(u64 target) { rip = target & code_mask(); }
+    Outcome jump_checked(u64 target);  // #GP(0) where the target is not canonical or beyond the limit
+    bool load_segment(Seg which, u16 selector);  // MOV and POP to a segment register, LDS and the like
+    Outcome far_jump(u16 selector, u64 target, unsigned operand_bytes);
+    Outcome far_call(u16 selector, u64 target, unsigned operand_bytes, const Insn& in);
+    Outcome far_return(unsigned operand_bytes, u16 release_bytes);
+    Outcome interrupt_return(unsigned operand_bytes);
+    Outcome set_cr0(u64 value);
+    Outcome set_cr3(u64 value);
+    Outcome set_cr4(u64 value);
+    void set_rflags(u64 value, u64 changeable);  // the arithmetic ones into `lazy`
+    u64 all_rflags() const { return (rflags & ~flag::arithmetic) | lazy.bits() | flag::always; }
+    bool interrupts_enabled() const { return rflags & flag::intf; }
+    void update_mode();
+    void update_tlb_context();
+    void flush_tlb();
+    void flush_page(u64 linear);
+
+    // REP: whether another iteration may start; takes it from `remaining`.
+    SILICON_INLINE bool another_iteration() {
+        if (requests.load(std::memory_order_relaxed) != 0 || remaining <= 0) return false;
+        --remaining;
+        return true;
+    }
+    // How many more iterations may be done at once.
+    SILICON_INLINE u64 spare_iterations() const {
+        if (requests.load(std::memory_order_relaxed) != 0 || remaining <= 0) return 0;
+        return u64(remaining);
+    }
+    void commit_pieces() {
+        if (!pieces_.empty()) pieces_.clear();
+    }
+    Pieces& pieces() { return pieces_; }
+    void announce_exit_bytes(ExitKind kind, u16 port, unsigned size_bytes, u32 count);
+    GuestMemory& memory() { return memory_; }
+
+    // ---- for the threaded code ----
+    SILICON_COLD void stopped(const Insn* in, Outcome outcome);
+
+  private:
+    friend class Decoder;
+
+    // run.cpp
+    void enter();
+    void leave();
+    bool attend(const RunLimits& limits);
+    bool take_events();
+    void dispatch(const RunLimits& limits);
+    void account(u64& budget_left);
+    bool refill(const RunLimits& limits, u64 budget_left);
+    Block* find_block();
+    Block* look_up(u64 linear);
+    bool fetch_address(u64 linear, u64& gpa);
+    bool still_valid(Block& block);
+    Block* build_block(u64 linear, u64 gpa);
+    void drop_stale_code();
+    bool wait_in_hlt(const RunLimits& limits);
+    void set_exit(ExitKind kind, Reason reason);
+
+    // memory.cpp
+    struct Translated {
+        u64 gpa = 0;
+        u8* host = nullptr;  // null: a device
+        bool ok = false;
+    };
+    Translated reach(u64 at, Access access, bool supervisor);
+    Slow slow_load(u64 at, unsigned size_bytes);
+    Outcome slow_store(u64 at, u64 value, unsigned size_bytes);
+    u8* slow_place(u64 at, unsigned size_bytes);
+    Outcome commit_stage();
+    Slow system_access(u64 at, unsigned size_bytes, bool write, u64 value);
+    Slow load_part(const Translated& t, u64 at, unsigned size_bytes);
+    Outcome store_part(const Translated& t, u64 at, u64 value, unsigned size_bytes);
+    Slow device_load(u64 gpa, u64 at, unsigned size_bytes);
+    Outcome device_store(u64 gpa, u64 at, u64 value, unsigned size_bytes);
+    Outcome ept_violation(u64 gpa, u64 at, Access access, bool walking);
+    void fill_tlb(u64 at, u64 gpa, PageEntry page, Access access, bool dirty);
+
+    // paging.cpp
+    struct Walk {
+        u64 gpa = 0;
+        bool writable = false, executable = false, dirty = false, user = false;
+        bool ok = false;
+    };
+    Walk walk(u64 at, Access access, bool supervisor, bool quiet);
+    Walk walk_tables(u64 at, Access access, bool supervisor, bool quiet);
+
+    // interrupts.cpp
+    bool deliver(Event event);
+    bool deliver_once(const Event& event);
+    bool deliver_real(const Event& event);
+    bool deliver_protected(const Event& event);
+    bool deliver_long(const Event& event);
+    bool intercepted(const Event& event);
+    bool combine(const Event& first, Event& second);
+
+    GuestMemory& memory_;
+    Clock& clock_;
+    unsigned index_;
+    bool raw_;
+    std::unique_ptr<Tlb[]> tlbs_;
+    BlockCache blocks_;
+    MemoryUser user_{requests};
+    u64 stamp_ = 0;
+    u32 epoch_ = 1;
+    Block* block_ = nullptr;  // the one that runs
+    Outcome outcome_ = Outcome::Next;
+    Event fault_;      // raised by the instruction that stopped
+    Event injected_;   // to deliver at the next boundary
+    Event delivering_; // being delivered when a fault happened: IDT-vectoring information
+    Pieces pieces_;
+    bool unanswered_ = false;
+    bool posted_ = false;  // this attempt has already let a store out
+    bool single_ = false;
+    u64 instructions_ = 0;
+    u64 run_ns_ = 0;
+    i32 granted_ = 0;  // what `remaining` started from
+    RunStats stats_;
+    std::mutex wake_lock_;
+    std::condition_variable wake_;
+    std::vector<TracedRip> trace_ring_;
+    size_t trace_next_ = 0;
+    u64 stage_at_ = 0;
+    unsigned stage_bytes_ = 0;
+    alignas(16) u8 stage_[16];
+};
+
+}  // namespace silicon::x86

@@ -1,0 +1,98 @@
+// Where a handler's operands are: types that the instruction table puts together with a handler.
+#pragma once
+
+#include "silicon/x86_64/alu.h"
+#include "silicon/x86_64/cpu.h"
+
+namespace silicon::x86 {
+
+// The general register at operand position N.
+template <unsigned N, class T>
+struct R {
+    using type = T;
+    static constexpr bool memory = false;
+    static SILICON_INLINE Loaded<T> load(Cpu& cpu, const Insn& in) { return {cpu.get<T>(in.reg[N]), true}; }
+    static SILICON_INLINE Outcome store(Cpu& cpu, const Insn& in, T value) {
+        cpu.set<T>(in.reg[N], value);
+        return Outcome::Next;
+    }
+};
+
+// The memory operand.
+template <class T>
+struct M {
+    using type = T;
+    static constexpr bool memory = true;
+    static SILICON_INLINE Loaded<T> load(Cpu& cpu, const Insn& in) {
+        const Linear at = cpu.linear<T>(in, Access::Read);
+        if (!at.ok) [[unlikely]] return {0, false};
+        return cpu.load<T>(at.value);
+    }
+    static SILICON_INLINE Outcome store(Cpu& cpu, const Insn& in, T value) {
+        const Linear at = cpu.linear<T>(in, Access::Write);
+        if (!at.ok) [[unlikely]] return Outcome::Stop;
+        return cpu.store<T>(at.value, value);
+    }
+    // To read, change and write back; null after a fault. `Cpu::commit` lets the change out.
+    static SILICON_INLINE u8* place(Cpu& cpu, const Insn& in) {
+        const Linear at = cpu.linear<T>(in, Access::Write);
+        if (!at.ok) [[unlikely]] return nullptr;
+        return cpu.place<T>(at.value);
+    }
+};
+
+// The immediate, sign-extended to T.
+template <class T>
+struct I {
+    using type = T;
+    static constexpr bool memory = false;
+    static SILICON_INLINE Loaded<T> load(Cpu&, const Insn& in) { return {T(in.imm), true}; }
+};
+
+// A segment, control or debug register: its number is `in.reg[N]`.
+template <unsigned N>
+struct S {};
+
+// A far pointer in the instruction: offset in `in.imm`, selector in `in.disp`.
+struct P {};
+
+// REP prefixes of string instructions: Equal is F3 (REP, REPE), NotEqual F2.
+enum class Rep : u8 { None, Equal, NotEqual };
+
+// old → `compute(old)`, an alu::Result; commits value and flags together.
+template <class Dst, class Compute>
+SILICON_INLINE Outcome update(Cpu& cpu, const Insn& in, Compute compute) {
+    using T = typename Dst::type;
+    if constexpr (!Dst::memory) {
+        const auto r = compute(Dst::load(cpu, in).value);
+        Dst::store(cpu, in, r.value);
+        cpu.lazy = r.flags;
+        return Outcome::Next;
+    } else {
+        u8* place = Dst::place(cpu, in);
+        if (!place) [[unlikely]] return Outcome::Stop;
+        const auto r = compute(load_host<T>(place));
+        store_host<T>(place, r.value);
+        const Outcome out = cpu.commit(place);
+        if (out == Outcome::Stop) [[unlikely]] return out;
+        cpu.lazy = r.flags;
+        return out;
+    }
+}
+
+// The same under LOCK: a host atomic on the guest's memory.
+template <class Dst, class Compute>
+SILICON_INLINE Outcome update_locked(Cpu& cpu, const Insn& in, Compute compute) {
+    using T = typename Dst::type;
+    u8* place = Dst::place(cpu, in);
+    if (!place) [[unlikely]] return Outcome::Stop;
+    T old = load_host<T>(place);
+    auto r = compute(old);
+    while (!swap_host<T>(place, old, r.value)) r = compute(old);
+    const Outcome out = cpu.commit(place);
+    if (out == Outcome::Stop) [[unlikely]] return out;
+    cpu.lazy = r.flags;
+    return out;
+}
+
+}  // namespace silicon::x86

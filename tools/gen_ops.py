@@ -1,0 +1,185 @@
+"""Makes the C++ instruction tables from spec/x86_64/*.toml (its README explains the rows).
+
+    gen_ops.py SPEC_DIR OUT_DIR
+
+writes ops_FAMILY.inc for each family, ops_families.inc naming them all, and features.inc.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+CONDITIONS = "O NO B NB Z NZ BE NBE S NS P NP L NL LE NLE".split()
+FLAG_BITS = {"C": 0, "P": 2, "A": 4, "Z": 6, "S": 7, "T": 8, "I": 9, "D": 10, "O": 11}
+SIZE_CODE = {8: 1, 16: 2, 32: 3, 64: 4, 128: 5, 256: 6}
+KIND = {"r": 1, "m": 2, "i": 3, "sr": 4, "cr": 5, "dr": 6, "ptr": 7}
+WIDTHS = {"v": (16, 32, 64), "y": (32, 64)}
+ROW_KEYS = {
+    "ins", "ops", "do", "width", "feature", "reads", "writes", "undefined",
+    "lock", "rep", "ends", "privilege", "mode", "oracle",
+}  # fmt: skip
+
+
+class SpecError(Exception):
+    """A row that cannot be right; the message names it."""
+
+
+def flag_mask(letters: str) -> int:
+    return sum(1 << FLAG_BITS[letter] for letter in letters)
+
+
+def conditions_of(read: str) -> list[str]:
+    return CONDITIONS if "{cc}" in read else [""]
+
+
+def operand_choices(token: str, position: int, widths: dict[str, int]) -> list[tuple[str, list[str]]]:
+    """What one token can be: C++ types with the key codes that select them."""
+    if token in ("sr", "cr", "dr"):
+        return [(f"S<{position}>", [f"operand_key({KIND[token]}, {size})" for size in range(8)])]
+    if token == "ptr":
+        return [("P", [f"operand_key({KIND['ptr']}, {size})" for size in range(8)])]
+    if token == "i":
+        return [(f"I<u{widths.get('first', 64)}>", [f"operand_key({KIND['i']}, 0)"])]
+    if token == "m":
+        return [("M<u8>", [f"operand_key({KIND['m']}, {size})" for size in range(8)])]
+    kinds = [kind for kind in ("r", "m") if kind in token[:2]]
+    size = token.lstrip("rm")
+    bits = widths[size] if size in widths else int(size)
+    choice = {"r": f"R<{position}, u{bits}>", "m": f"M<u{bits}>"}
+    return [(choice[kind], [f"operand_key({KIND[kind]}, {SIZE_CODE[bits]})"]) for kind in kinds]
+
+
+def width_choices(row: dict[str, Any]) -> list[dict[str, int]]:
+    """Each way to give the row's width letters a number of bits."""
+    tokens = row.get("ops", "").split()
+    letters = sorted({token[-1] for token in tokens if token[-1] in WIDTHS} | ({row.get("width")} & set(WIDTHS)))
+    found = []
+    for bits in itertools.product(*(WIDTHS[letter] for letter in letters)):
+        widths = dict(zip(letters, bits, strict=True))
+        first = tokens[0].lstrip("rm") if tokens and tokens[0][0] in "rm" else ""
+        if first:
+            widths["first"] = widths[first] if first in widths else int(first) if first.isdigit() else 64
+        elif "v" in widths:
+            widths["first"] = widths["v"]
+        found.append(widths)
+    return found
+
+
+def handler_name(row: dict[str, Any], ins: str, condition: str, types: list[str], locked: bool) -> str:
+    name = row["do"].replace("{M}", ins.capitalize()).replace("{cc}", f"Condition::{condition}")
+    head, _, arguments = name.partition("<")
+    arguments = [arguments[:-1]] if arguments else []
+    return f"{head}{'_locked' if locked else ''}<{', '.join(arguments + types)}>" if arguments or types else head
+
+
+def entries(row: dict[str, Any], ins: str, condition: str, row_index: int, family: str) -> list[str]:
+    """The C++ initialisers of every Op that a row stands for."""
+    chain = "ending" if row.get("ends") else "going"
+    lines = []
+    for widths in width_choices(row):
+        tokens = row.get("ops", "").split()
+        width_bits = widths.get(row["width"], 0) or int(row["width"]) if "width" in row else 0
+        operand_lists = [operand_choices(token, n, widths) for n, token in enumerate(tokens)]
+        for chosen in itertools.product(*operand_lists):
+            types = [kind for kind, _ in chosen] + ([f"u{width_bits}"] if width_bits else [])
+            lockable = row.get("lock", False) and chosen and chosen[0][0].startswith("M<")
+            for locked in (0, 1) if lockable else (0,):
+                for rep, rep_type in enumerate(("None", "Equal", "NotEqual")) if row.get("rep") else [(0, "")]:
+                    all_types = types + ([f"Rep::{rep_type}"] if rep_type else [])
+                    handler = handler_name(row, ins, condition, all_types, bool(locked))
+                    for keys in itertools.product(*(codes for _, codes in chosen)):
+                        padded = list(keys) + ["0"] * (4 - len(keys))
+                        lines.append(
+                            f"    {{op_key(ZYDIS_MNEMONIC_{ins}, {SIZE_CODE.get(width_bits, 0)}, {locked}, {rep}, "
+                            f"{', '.join(padded)}), &{chain}<&{handler}>, &{family}_rows[{row_index}]}},"
+                        )
+    return lines
+
+
+def row_initialiser(row: dict[str, Any], family: str) -> str:
+    mode = {"64": 64, "not64": -64, None: 0}[row.get("mode")]
+    booleans = [row.get("ends", False), "privilege" in row, row.get("lock", False), row.get("rep", False)]
+    flags = [hex(flag_mask(row.get(name, ""))) for name in ("reads", "writes", "undefined")]
+    return (
+        f'    {{"{row["ins"]}", "{row.get("ops", "")}", "{family}", Feature::{row.get("feature", "BASE")}, '
+        f"{', '.join(flags)}, {', '.join(str(b).lower() for b in booleans)}, {mode}, "
+        f"{str(row.get('oracle', True)).lower()}}},"
+    )
+
+
+def family_source(spec: dict[str, Any], path: Path) -> str:
+    family = spec["family"]
+    rows, ops, seen = [], [], set()
+    for index, row in enumerate(spec["rows"]):
+        unknown = set(row) - ROW_KEYS
+        if unknown or "ins" not in row or "do" not in row:
+            raise SpecError(f"{path.name}: row {index + 1} ({row}): needs ins and do, does not know {sorted(unknown)}")
+        rows.append(row_initialiser(row, family))
+        for name in row["ins"].split():
+            for condition in conditions_of(name + row["do"]):
+                for line in entries(row, name.replace("{cc}", condition), condition, index, family):
+                    key = line.split("), &")[0]
+                    if key not in seen:
+                        seen.add(key)
+                        ops.append(line)
+    return "\n".join(
+        [
+            f"// Generated by tools/gen_ops.py from spec/x86_64/{path.name}. Do not edit.",
+            f"extern const Row {family}_rows[];",
+            f"extern const Op {family}_ops[];",
+            f"extern const unsigned {family}_op_count, {family}_row_count;",
+            f"const Row {family}_rows[] = {{",
+            *rows,
+            "};",
+            f"const Op {family}_ops[] = {{",
+            *ops,
+            "};",
+            f"const unsigned {family}_op_count = {len(ops)}, {family}_row_count = {len(rows)};",
+            "",
+        ]
+    )
+
+
+def features_source(spec_dir: Path, used: set[str]) -> str:
+    features = tomllib.loads((spec_dir / "features.toml").read_text())["features"]
+    missing = used - set(features) - {"BASE"}
+    if missing:
+        raise SpecError(f"features.toml lacks {sorted(missing)}, which rows name")
+    lines = ["// Generated by tools/gen_ops.py from spec/x86_64/features.toml. Do not edit.", "FEATURE(BASE, 0, 0, 0, true)"]
+    for name, f in features.items():
+        register = ("eax", "ebx", "ecx", "edx").index(f["reg"])
+        announced = str(name in used or f.get("always", False)).lower()
+        lines.append(f"FEATURE({name}, {f['leaf']:#x}, {register}, {f['bit']}, {announced})")
+    return "\n".join([*lines, ""])
+
+
+def write(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text() != text:  # an unchanged file keeps its time: nothing is compiled again
+        path.write_text(text)
+
+
+def main(spec_dir: Path, out_dir: Path) -> None:
+    out_dir.mkdir(parents=True, exist_ok=True)
+    families, used = [], set()
+    for path in sorted(spec_dir.glob("*.toml")):
+        if path.name == "features.toml":
+            continue
+        spec = tomllib.loads(path.read_text())
+        families.append(spec["family"])
+        used |= {row.get("feature", "BASE") for row in spec["rows"]}
+        write(out_dir / f"ops_{spec['family']}.inc", family_source(spec, path))
+    write(out_dir / "ops_families.inc", "".join(f"FAMILY({family})\n" for family in families))
+    write(out_dir / "features.inc", features_source(spec_dir, used))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        raise SystemExit(__doc__)
+    try:
+        main(Path(sys.argv[1]), Path(sys.argv[2]))
+    except SpecError as error:
+        raise SystemExit(f"gen_ops: {error}") from error
