@@ -1,0 +1,1279 @@
+"""Constants of Apple's Hypervisor framework on Intel, by Apple's names. Generated: do not edit.
+
+`make docs` makes it anew from spec/api/intel.toml, which covers macOS 10.10 to 26.1.
+"""
+
+# Every name without an underscore is Apple's, so that `import *` gives those and no others.
+from enum import IntEnum as _IntEnum
+from enum import IntFlag as _IntFlag
+from typing import Final as _Final
+
+HV_DEADLINE_FOREVER: _Final = 0xFFFFFFFFFFFFFFFF
+"""Deadline of hv_vcpu_run_until that never comes."""
+HV_VM_SPACE_DEFAULT: _Final = 0
+"""Id of the address space that exists from the start."""
+HV_APIC_STATE_EXT_VER: _Final = 0x64
+"""Version that the matching state wrapper must carry."""
+HV_ATPIC_STATE_EXT_VER: _Final = 0x64
+"""Version that the matching state wrapper must carry."""
+HV_IOAPIC_STATE_EXT_VER: _Final = 0x64
+"""Version that the matching state wrapper must carry."""
+GUEST_INTRBILITY_STI_BLOCKING: _Final = 1
+"""Bit of VMCS_GUEST_INTERRUPTIBILITY."""
+GUEST_INTRBILITY_MOVSS_BLOCKING: _Final = 2
+"""Bit of VMCS_GUEST_INTERRUPTIBILITY."""
+GUEST_INTRBILITY_SMI_BLOCKING: _Final = 4
+"""Bit of VMCS_GUEST_INTERRUPTIBILITY."""
+GUEST_INTRBILITY_NMI_BLOCKING: _Final = 8
+"""Bit of VMCS_GUEST_INTERRUPTIBILITY."""
+
+
+class hv_return_t(_IntEnum):
+    """Result of nearly every call; zero is success. As a C int the error values are negative, so compare the low 32
+    bits.
+    """
+
+    HV_SUCCESS = 0
+    HV_ERROR = 0xFAE94001
+    HV_BUSY = 0xFAE94002
+    HV_BAD_ARGUMENT = 0xFAE94003
+    HV_NO_RESOURCES = 0xFAE94005
+    HV_NO_DEVICE = 0xFAE94006
+    HV_DENIED = 0xFAE94007
+    HV_FAULT = 0xFAE94008
+    HV_UNSUPPORTED = 0xFAE9400F
+
+
+HV_SUCCESS: _Final = hv_return_t.HV_SUCCESS
+HV_ERROR: _Final = hv_return_t.HV_ERROR
+HV_BUSY: _Final = hv_return_t.HV_BUSY
+HV_BAD_ARGUMENT: _Final = hv_return_t.HV_BAD_ARGUMENT
+HV_NO_RESOURCES: _Final = hv_return_t.HV_NO_RESOURCES
+HV_NO_DEVICE: _Final = hv_return_t.HV_NO_DEVICE
+HV_DENIED: _Final = hv_return_t.HV_DENIED
+HV_FAULT: _Final = hv_return_t.HV_FAULT
+HV_UNSUPPORTED: _Final = hv_return_t.HV_UNSUPPORTED
+
+
+class hv_capability_t(_IntEnum):
+    """What hv_capability can be asked for."""
+
+    HV_CAP_VCPUMAX = 0
+    HV_CAP_ADDRSPACEMAX = 1
+
+
+HV_CAP_VCPUMAX: _Final = hv_capability_t.HV_CAP_VCPUMAX
+HV_CAP_ADDRSPACEMAX: _Final = hv_capability_t.HV_CAP_ADDRSPACEMAX
+
+
+class hv_vm_options_t(_IntFlag):
+    """Option bits of hv_vm_create; what mitigations A to E switch on is not public."""
+
+    HV_VM_DEFAULT = 0
+    HV_VM_SPECIFY_MITIGATIONS = 1
+    HV_VM_MITIGATION_A_ENABLE = 2
+    HV_VM_MITIGATION_B_ENABLE = 4
+    HV_VM_MITIGATION_C_ENABLE = 8
+    HV_VM_MITIGATION_D_ENABLE = 0x10
+    HV_VM_MITIGATION_E_ENABLE = 0x40
+    HV_VM_ACCEL_APIC = 0x400
+
+
+HV_VM_DEFAULT: _Final = hv_vm_options_t.HV_VM_DEFAULT
+HV_VM_SPECIFY_MITIGATIONS: _Final = hv_vm_options_t.HV_VM_SPECIFY_MITIGATIONS
+HV_VM_MITIGATION_A_ENABLE: _Final = hv_vm_options_t.HV_VM_MITIGATION_A_ENABLE
+HV_VM_MITIGATION_B_ENABLE: _Final = hv_vm_options_t.HV_VM_MITIGATION_B_ENABLE
+HV_VM_MITIGATION_C_ENABLE: _Final = hv_vm_options_t.HV_VM_MITIGATION_C_ENABLE
+HV_VM_MITIGATION_D_ENABLE: _Final = hv_vm_options_t.HV_VM_MITIGATION_D_ENABLE
+HV_VM_MITIGATION_E_ENABLE: _Final = hv_vm_options_t.HV_VM_MITIGATION_E_ENABLE
+HV_VM_ACCEL_APIC: _Final = hv_vm_options_t.HV_VM_ACCEL_APIC
+
+
+class hv_vcpu_options_t(_IntFlag):
+    """Option bits of hv_vcpu_create: let the kernel answer RDPMC exits, and tie the guest TSC to hv_tsc_clock."""
+
+    HV_VCPU_DEFAULT = 0
+    HV_VCPU_ACCEL_RDPMC = 1
+    HV_VCPU_TSC_RELATIVE = 2
+
+
+HV_VCPU_DEFAULT: _Final = hv_vcpu_options_t.HV_VCPU_DEFAULT
+HV_VCPU_ACCEL_RDPMC: _Final = hv_vcpu_options_t.HV_VCPU_ACCEL_RDPMC
+HV_VCPU_TSC_RELATIVE: _Final = hv_vcpu_options_t.HV_VCPU_TSC_RELATIVE
+
+
+class hv_memory_flags_t(_IntFlag):
+    """Guest permissions of a mapping; the UEXEC bits are about user-mode execution under mode-based execute control,
+    the MAXPROT bits about the ceiling that later changes may reach.
+    """
+
+    HV_MEMORY_READ = 1
+    HV_MEMORY_WRITE = 2
+    HV_MEMORY_EXEC = 4
+    HV_MEMORY_UEXEC = 8
+    HV_MEMORY_MAXPROT = 0x10
+    HV_MEMORY_MAXPROT_READ = 0x20
+    HV_MEMORY_MAXPROT_WRITE = 0x40
+    HV_MEMORY_MAXPROT_EXEC = 0x80
+    HV_MEMORY_MAXPROT_UEXEC = 0x100
+
+
+HV_MEMORY_READ: _Final = hv_memory_flags_t.HV_MEMORY_READ
+HV_MEMORY_WRITE: _Final = hv_memory_flags_t.HV_MEMORY_WRITE
+HV_MEMORY_EXEC: _Final = hv_memory_flags_t.HV_MEMORY_EXEC
+HV_MEMORY_UEXEC: _Final = hv_memory_flags_t.HV_MEMORY_UEXEC
+HV_MEMORY_MAXPROT: _Final = hv_memory_flags_t.HV_MEMORY_MAXPROT
+HV_MEMORY_MAXPROT_READ: _Final = hv_memory_flags_t.HV_MEMORY_MAXPROT_READ
+HV_MEMORY_MAXPROT_WRITE: _Final = hv_memory_flags_t.HV_MEMORY_MAXPROT_WRITE
+HV_MEMORY_MAXPROT_EXEC: _Final = hv_memory_flags_t.HV_MEMORY_MAXPROT_EXEC
+HV_MEMORY_MAXPROT_UEXEC: _Final = hv_memory_flags_t.HV_MEMORY_MAXPROT_UEXEC
+
+
+class hv_allocate_flags_t(_IntEnum):
+    """Flags of hv_vm_allocate; only the default exists."""
+
+    HV_ALLOCATE_DEFAULT = 0
+
+
+HV_ALLOCATE_DEFAULT: _Final = hv_allocate_flags_t.HV_ALLOCATE_DEFAULT
+
+
+class hv_msr_flags_t(_IntFlag):
+    """Native guest access to a managed MSR."""
+
+    HV_MSR_NONE = 0
+    HV_MSR_READ = 1
+    HV_MSR_WRITE = 2
+
+
+HV_MSR_NONE: _Final = hv_msr_flags_t.HV_MSR_NONE
+HV_MSR_READ: _Final = hv_msr_flags_t.HV_MSR_READ
+HV_MSR_WRITE: _Final = hv_msr_flags_t.HV_MSR_WRITE
+
+
+class hv_ion_flags_t(_IntFlag):
+    """Port notifier options: match any value, match any width, and exit instead of dropping when the message queue
+    is full.
+    """
+
+    HV_ION_NONE = 0
+    HV_ION_ANY_VALUE = 2
+    HV_ION_ANY_SIZE = 4
+    HV_ION_EXIT_FULL = 8
+
+
+HV_ION_NONE: _Final = hv_ion_flags_t.HV_ION_NONE
+HV_ION_ANY_VALUE: _Final = hv_ion_flags_t.HV_ION_ANY_VALUE
+HV_ION_ANY_SIZE: _Final = hv_ion_flags_t.HV_ION_ANY_SIZE
+HV_ION_EXIT_FULL: _Final = hv_ion_flags_t.HV_ION_EXIT_FULL
+
+
+class hv_ion_kernel_flags(_IntFlag):
+    """Kernel-header names for hv_ion_flags_t, visible through the framework headers."""
+
+    kHV_ION_NONE = 0
+    kHV_ION_ANY_VALUE = 2
+    kHV_ION_ANY_SIZE = 4
+    kHV_ION_EXIT_FULL = 8
+
+
+kHV_ION_NONE: _Final = hv_ion_kernel_flags.kHV_ION_NONE
+kHV_ION_ANY_VALUE: _Final = hv_ion_kernel_flags.kHV_ION_ANY_VALUE
+kHV_ION_ANY_SIZE: _Final = hv_ion_kernel_flags.kHV_ION_ANY_SIZE
+kHV_ION_EXIT_FULL: _Final = hv_ion_kernel_flags.kHV_ION_EXIT_FULL
+
+
+class hv_vm_exitinfo_t(_IntEnum):
+    """What hv_vcpu_exit_info reports; VMX means an ordinary exit to be read from the VMCS."""
+
+    HV_VM_EXITINFO_VMX = 1
+    HV_VM_EXITINFO_INIT_AP = 2
+    HV_VM_EXITINFO_STARTUP_AP = 3
+    HV_VM_EXITINFO_IOAPIC_EOI = 4
+    HV_VM_EXITINFO_INJECT_EXCP = 5
+    HV_VM_EXITINFO_SMI = 6
+    HV_VM_EXITINFO_APIC_ACCESS_READ = 7
+
+
+HV_VM_EXITINFO_VMX: _Final = hv_vm_exitinfo_t.HV_VM_EXITINFO_VMX
+HV_VM_EXITINFO_INIT_AP: _Final = hv_vm_exitinfo_t.HV_VM_EXITINFO_INIT_AP
+HV_VM_EXITINFO_STARTUP_AP: _Final = hv_vm_exitinfo_t.HV_VM_EXITINFO_STARTUP_AP
+HV_VM_EXITINFO_IOAPIC_EOI: _Final = hv_vm_exitinfo_t.HV_VM_EXITINFO_IOAPIC_EOI
+HV_VM_EXITINFO_INJECT_EXCP: _Final = hv_vm_exitinfo_t.HV_VM_EXITINFO_INJECT_EXCP
+HV_VM_EXITINFO_SMI: _Final = hv_vm_exitinfo_t.HV_VM_EXITINFO_SMI
+HV_VM_EXITINFO_APIC_ACCESS_READ: _Final = hv_vm_exitinfo_t.HV_VM_EXITINFO_APIC_ACCESS_READ
+
+
+class hv_apic_ctrl_t(_IntFlag):
+    """Options of the virtual local APIC: MSR access to EOI, ICR and TPR also in xAPIC mode; an MSR that idles the
+    vCPU; a timer that the caller runs itself; and an exit for an end of interrupt meant for an I/O APIC.
+    """
+
+    HV_APIC_CTRL_DEFAULT = 0
+    HV_APIC_CTRL_EOI_ICR_TPR = 1
+    HV_APIC_CTRL_GUEST_IDLE = 2
+    HV_APIC_CTRL_NO_TIMER = 4
+    HV_APIC_CTRL_IOAPIC_EOI = 8
+
+
+HV_APIC_CTRL_DEFAULT: _Final = hv_apic_ctrl_t.HV_APIC_CTRL_DEFAULT
+HV_APIC_CTRL_EOI_ICR_TPR: _Final = hv_apic_ctrl_t.HV_APIC_CTRL_EOI_ICR_TPR
+HV_APIC_CTRL_GUEST_IDLE: _Final = hv_apic_ctrl_t.HV_APIC_CTRL_GUEST_IDLE
+HV_APIC_CTRL_NO_TIMER: _Final = hv_apic_ctrl_t.HV_APIC_CTRL_NO_TIMER
+HV_APIC_CTRL_IOAPIC_EOI: _Final = hv_apic_ctrl_t.HV_APIC_CTRL_IOAPIC_EOI
+
+
+class hv_apic_lvt_flavor_t(_IntEnum):
+    """Local vector table entries that hv_vcpu_apic_trigger_lvt can fire."""
+
+    HV_APIC_LVT_FLAVOR_TIMER = 1
+
+
+HV_APIC_LVT_FLAVOR_TIMER: _Final = hv_apic_lvt_flavor_t.HV_APIC_LVT_FLAVOR_TIMER
+
+
+class hv_apic_intr_trigger_t(_IntEnum):
+    """How hv_vm_lapic_set_intr delivers: edge, edge with automatic end of interrupt, or level."""
+
+    HV_APIC_EDGE_TRIGGER = 0
+    HV_APIC_EDGE_TRIGGER_AEOI = 1
+    HV_APIC_LEVEL_TRIGGER = 2
+
+
+HV_APIC_EDGE_TRIGGER: _Final = hv_apic_intr_trigger_t.HV_APIC_EDGE_TRIGGER
+HV_APIC_EDGE_TRIGGER_AEOI: _Final = hv_apic_intr_trigger_t.HV_APIC_EDGE_TRIGGER_AEOI
+HV_APIC_LEVEL_TRIGGER: _Final = hv_apic_intr_trigger_t.HV_APIC_LEVEL_TRIGGER
+
+
+class hv_boot_state(_IntEnum):
+    """Start-up state of a vCPU as kept in hv_apic_state."""
+
+    HV_BS_INIT = 0
+    HV_BS_SIPI = 1
+    HV_BS_RUNNING = 2
+
+
+HV_BS_INIT: _Final = hv_boot_state.HV_BS_INIT
+HV_BS_SIPI: _Final = hv_boot_state.HV_BS_SIPI
+HV_BS_RUNNING: _Final = hv_boot_state.HV_BS_RUNNING
+
+
+class hv_x86_reg_t(_IntEnum):
+    """Register ids for hv_vcpu_read_register and hv_vcpu_write_register."""
+
+    HV_X86_RIP = 0
+    HV_X86_RFLAGS = 1
+    HV_X86_RAX = 2
+    HV_X86_RCX = 3
+    HV_X86_RDX = 4
+    HV_X86_RBX = 5
+    HV_X86_RSI = 6
+    HV_X86_RDI = 7
+    HV_X86_RSP = 8
+    HV_X86_RBP = 9
+    HV_X86_R8 = 0xA
+    HV_X86_R9 = 0xB
+    HV_X86_R10 = 0xC
+    HV_X86_R11 = 0xD
+    HV_X86_R12 = 0xE
+    HV_X86_R13 = 0xF
+    HV_X86_R14 = 0x10
+    HV_X86_R15 = 0x11
+    HV_X86_CS = 0x12
+    HV_X86_SS = 0x13
+    HV_X86_DS = 0x14
+    HV_X86_ES = 0x15
+    HV_X86_FS = 0x16
+    HV_X86_GS = 0x17
+    HV_X86_IDT_BASE = 0x18
+    HV_X86_IDT_LIMIT = 0x19
+    HV_X86_GDT_BASE = 0x1A
+    HV_X86_GDT_LIMIT = 0x1B
+    HV_X86_LDTR = 0x1C
+    HV_X86_LDT_BASE = 0x1D
+    HV_X86_LDT_LIMIT = 0x1E
+    HV_X86_LDT_AR = 0x1F
+    HV_X86_TR = 0x20
+    HV_X86_TSS_BASE = 0x21
+    HV_X86_TSS_LIMIT = 0x22
+    HV_X86_TSS_AR = 0x23
+    HV_X86_CR0 = 0x24
+    HV_X86_CR1 = 0x25
+    HV_X86_CR2 = 0x26
+    HV_X86_CR3 = 0x27
+    HV_X86_CR4 = 0x28
+    HV_X86_DR0 = 0x29
+    HV_X86_DR1 = 0x2A
+    HV_X86_DR2 = 0x2B
+    HV_X86_DR3 = 0x2C
+    HV_X86_DR4 = 0x2D
+    HV_X86_DR5 = 0x2E
+    HV_X86_DR6 = 0x2F
+    HV_X86_DR7 = 0x30
+    HV_X86_TPR = 0x31
+    HV_X86_XCR0 = 0x32
+    HV_X86_REGISTERS_MAX = 0x33
+
+
+HV_X86_RIP: _Final = hv_x86_reg_t.HV_X86_RIP
+HV_X86_RFLAGS: _Final = hv_x86_reg_t.HV_X86_RFLAGS
+HV_X86_RAX: _Final = hv_x86_reg_t.HV_X86_RAX
+HV_X86_RCX: _Final = hv_x86_reg_t.HV_X86_RCX
+HV_X86_RDX: _Final = hv_x86_reg_t.HV_X86_RDX
+HV_X86_RBX: _Final = hv_x86_reg_t.HV_X86_RBX
+HV_X86_RSI: _Final = hv_x86_reg_t.HV_X86_RSI
+HV_X86_RDI: _Final = hv_x86_reg_t.HV_X86_RDI
+HV_X86_RSP: _Final = hv_x86_reg_t.HV_X86_RSP
+HV_X86_RBP: _Final = hv_x86_reg_t.HV_X86_RBP
+HV_X86_R8: _Final = hv_x86_reg_t.HV_X86_R8
+HV_X86_R9: _Final = hv_x86_reg_t.HV_X86_R9
+HV_X86_R10: _Final = hv_x86_reg_t.HV_X86_R10
+HV_X86_R11: _Final = hv_x86_reg_t.HV_X86_R11
+HV_X86_R12: _Final = hv_x86_reg_t.HV_X86_R12
+HV_X86_R13: _Final = hv_x86_reg_t.HV_X86_R13
+HV_X86_R14: _Final = hv_x86_reg_t.HV_X86_R14
+HV_X86_R15: _Final = hv_x86_reg_t.HV_X86_R15
+HV_X86_CS: _Final = hv_x86_reg_t.HV_X86_CS
+HV_X86_SS: _Final = hv_x86_reg_t.HV_X86_SS
+HV_X86_DS: _Final = hv_x86_reg_t.HV_X86_DS
+HV_X86_ES: _Final = hv_x86_reg_t.HV_X86_ES
+HV_X86_FS: _Final = hv_x86_reg_t.HV_X86_FS
+HV_X86_GS: _Final = hv_x86_reg_t.HV_X86_GS
+HV_X86_IDT_BASE: _Final = hv_x86_reg_t.HV_X86_IDT_BASE
+HV_X86_IDT_LIMIT: _Final = hv_x86_reg_t.HV_X86_IDT_LIMIT
+HV_X86_GDT_BASE: _Final = hv_x86_reg_t.HV_X86_GDT_BASE
+HV_X86_GDT_LIMIT: _Final = hv_x86_reg_t.HV_X86_GDT_LIMIT
+HV_X86_LDTR: _Final = hv_x86_reg_t.HV_X86_LDTR
+HV_X86_LDT_BASE: _Final = hv_x86_reg_t.HV_X86_LDT_BASE
+HV_X86_LDT_LIMIT: _Final = hv_x86_reg_t.HV_X86_LDT_LIMIT
+HV_X86_LDT_AR: _Final = hv_x86_reg_t.HV_X86_LDT_AR
+HV_X86_TR: _Final = hv_x86_reg_t.HV_X86_TR
+HV_X86_TSS_BASE: _Final = hv_x86_reg_t.HV_X86_TSS_BASE
+HV_X86_TSS_LIMIT: _Final = hv_x86_reg_t.HV_X86_TSS_LIMIT
+HV_X86_TSS_AR: _Final = hv_x86_reg_t.HV_X86_TSS_AR
+HV_X86_CR0: _Final = hv_x86_reg_t.HV_X86_CR0
+HV_X86_CR1: _Final = hv_x86_reg_t.HV_X86_CR1
+HV_X86_CR2: _Final = hv_x86_reg_t.HV_X86_CR2
+HV_X86_CR3: _Final = hv_x86_reg_t.HV_X86_CR3
+HV_X86_CR4: _Final = hv_x86_reg_t.HV_X86_CR4
+HV_X86_DR0: _Final = hv_x86_reg_t.HV_X86_DR0
+HV_X86_DR1: _Final = hv_x86_reg_t.HV_X86_DR1
+HV_X86_DR2: _Final = hv_x86_reg_t.HV_X86_DR2
+HV_X86_DR3: _Final = hv_x86_reg_t.HV_X86_DR3
+HV_X86_DR4: _Final = hv_x86_reg_t.HV_X86_DR4
+HV_X86_DR5: _Final = hv_x86_reg_t.HV_X86_DR5
+HV_X86_DR6: _Final = hv_x86_reg_t.HV_X86_DR6
+HV_X86_DR7: _Final = hv_x86_reg_t.HV_X86_DR7
+HV_X86_TPR: _Final = hv_x86_reg_t.HV_X86_TPR
+HV_X86_XCR0: _Final = hv_x86_reg_t.HV_X86_XCR0
+HV_X86_REGISTERS_MAX: _Final = hv_x86_reg_t.HV_X86_REGISTERS_MAX
+
+
+class hv_shadow_flags_t(_IntFlag):
+    """Guest access to a shadow VMCS field."""
+
+    HV_SHADOW_VMCS_NONE = 0
+    HV_SHADOW_VMCS_READ = 1
+    HV_SHADOW_VMCS_WRITE = 2
+
+
+HV_SHADOW_VMCS_NONE: _Final = hv_shadow_flags_t.HV_SHADOW_VMCS_NONE
+HV_SHADOW_VMCS_READ: _Final = hv_shadow_flags_t.HV_SHADOW_VMCS_READ
+HV_SHADOW_VMCS_WRITE: _Final = hv_shadow_flags_t.HV_SHADOW_VMCS_WRITE
+
+
+class hv_vmx_capability_t(_IntEnum):
+    """Capability words for hv_vmx_read_capability."""
+
+    HV_VMX_CAP_PINBASED = 0
+    HV_VMX_CAP_PROCBASED = 1
+    HV_VMX_CAP_PROCBASED2 = 2
+    HV_VMX_CAP_ENTRY = 3
+    HV_VMX_CAP_EXIT = 4
+    HV_VMX_CAP_BASIC = 5
+    HV_VMX_CAP_TRUE_PINBASED = 6
+    HV_VMX_CAP_TRUE_PROCBASED = 7
+    HV_VMX_CAP_TRUE_ENTRY = 8
+    HV_VMX_CAP_TRUE_EXIT = 9
+    HV_VMX_CAP_MISC = 0xA
+    HV_VMX_CAP_CR0_FIXED0 = 0xB
+    HV_VMX_CAP_CR0_FIXED1 = 0xC
+    HV_VMX_CAP_CR4_FIXED0 = 0xD
+    HV_VMX_CAP_CR4_FIXED1 = 0xE
+    HV_VMX_CAP_VMCS_ENUM = 0xF
+    HV_VMX_CAP_EPT_VPID_CAP = 0x10
+    HV_VMX_CAP_PREEMPTION_TIMER = 0x20
+
+
+HV_VMX_CAP_PINBASED: _Final = hv_vmx_capability_t.HV_VMX_CAP_PINBASED
+HV_VMX_CAP_PROCBASED: _Final = hv_vmx_capability_t.HV_VMX_CAP_PROCBASED
+HV_VMX_CAP_PROCBASED2: _Final = hv_vmx_capability_t.HV_VMX_CAP_PROCBASED2
+HV_VMX_CAP_ENTRY: _Final = hv_vmx_capability_t.HV_VMX_CAP_ENTRY
+HV_VMX_CAP_EXIT: _Final = hv_vmx_capability_t.HV_VMX_CAP_EXIT
+HV_VMX_CAP_BASIC: _Final = hv_vmx_capability_t.HV_VMX_CAP_BASIC
+HV_VMX_CAP_TRUE_PINBASED: _Final = hv_vmx_capability_t.HV_VMX_CAP_TRUE_PINBASED
+HV_VMX_CAP_TRUE_PROCBASED: _Final = hv_vmx_capability_t.HV_VMX_CAP_TRUE_PROCBASED
+HV_VMX_CAP_TRUE_ENTRY: _Final = hv_vmx_capability_t.HV_VMX_CAP_TRUE_ENTRY
+HV_VMX_CAP_TRUE_EXIT: _Final = hv_vmx_capability_t.HV_VMX_CAP_TRUE_EXIT
+HV_VMX_CAP_MISC: _Final = hv_vmx_capability_t.HV_VMX_CAP_MISC
+HV_VMX_CAP_CR0_FIXED0: _Final = hv_vmx_capability_t.HV_VMX_CAP_CR0_FIXED0
+HV_VMX_CAP_CR0_FIXED1: _Final = hv_vmx_capability_t.HV_VMX_CAP_CR0_FIXED1
+HV_VMX_CAP_CR4_FIXED0: _Final = hv_vmx_capability_t.HV_VMX_CAP_CR4_FIXED0
+HV_VMX_CAP_CR4_FIXED1: _Final = hv_vmx_capability_t.HV_VMX_CAP_CR4_FIXED1
+HV_VMX_CAP_VMCS_ENUM: _Final = hv_vmx_capability_t.HV_VMX_CAP_VMCS_ENUM
+HV_VMX_CAP_EPT_VPID_CAP: _Final = hv_vmx_capability_t.HV_VMX_CAP_EPT_VPID_CAP
+HV_VMX_CAP_PREEMPTION_TIMER: _Final = hv_vmx_capability_t.HV_VMX_CAP_PREEMPTION_TIMER
+
+
+class hv_vmx_msr_info_t(_IntEnum):
+    """What hv_vmx_get_msr_info can report: raw values (INFO), masks of supported bits (VALID) and of needed bits
+    (NEED).
+    """
+
+    HV_VMX_INFO_MSR_IA32_ARCH_CAPABILITIES = 0
+    HV_VMX_INFO_MSR_IA32_PERF_CAPABILITIES = 1
+    HV_VMX_VALID_MSR_IA32_PERFEVNTSEL = 2
+    HV_VMX_VALID_MSR_IA32_FIXED_CTR_CTRL = 3
+    HV_VMX_VALID_MSR_IA32_PERF_GLOBAL_CTRL = 4
+    HV_VMX_VALID_MSR_IA32_PERF_GLOBAL_STATUS = 5
+    HV_VMX_VALID_MSR_IA32_DEBUGCTL = 6
+    HV_VMX_VALID_MSR_IA32_SPEC_CTRL = 7
+    HV_VMX_NEED_MSR_IA32_SPEC_CTRL = 8
+
+
+HV_VMX_INFO_MSR_IA32_ARCH_CAPABILITIES: _Final = hv_vmx_msr_info_t.HV_VMX_INFO_MSR_IA32_ARCH_CAPABILITIES
+HV_VMX_INFO_MSR_IA32_PERF_CAPABILITIES: _Final = hv_vmx_msr_info_t.HV_VMX_INFO_MSR_IA32_PERF_CAPABILITIES
+HV_VMX_VALID_MSR_IA32_PERFEVNTSEL: _Final = hv_vmx_msr_info_t.HV_VMX_VALID_MSR_IA32_PERFEVNTSEL
+HV_VMX_VALID_MSR_IA32_FIXED_CTR_CTRL: _Final = hv_vmx_msr_info_t.HV_VMX_VALID_MSR_IA32_FIXED_CTR_CTRL
+HV_VMX_VALID_MSR_IA32_PERF_GLOBAL_CTRL: _Final = hv_vmx_msr_info_t.HV_VMX_VALID_MSR_IA32_PERF_GLOBAL_CTRL
+HV_VMX_VALID_MSR_IA32_PERF_GLOBAL_STATUS: _Final = hv_vmx_msr_info_t.HV_VMX_VALID_MSR_IA32_PERF_GLOBAL_STATUS
+HV_VMX_VALID_MSR_IA32_DEBUGCTL: _Final = hv_vmx_msr_info_t.HV_VMX_VALID_MSR_IA32_DEBUGCTL
+HV_VMX_VALID_MSR_IA32_SPEC_CTRL: _Final = hv_vmx_msr_info_t.HV_VMX_VALID_MSR_IA32_SPEC_CTRL
+HV_VMX_NEED_MSR_IA32_SPEC_CTRL: _Final = hv_vmx_msr_info_t.HV_VMX_NEED_MSR_IA32_SPEC_CTRL
+
+
+class vmcs_field(_IntEnum):
+    """VMCS field ids for the read, write and shadow calls; they equal the hardware encodings."""
+
+    VMCS_VPID = 0
+    VMCS_CTRL_POSTED_INT_N_VECTOR = 2
+    VMCS_CTRL_EPTP_INDEX = 4
+    VMCS_GUEST_ES = 0x800
+    VMCS_GUEST_CS = 0x802
+    VMCS_GUEST_SS = 0x804
+    VMCS_GUEST_DS = 0x806
+    VMCS_GUEST_FS = 0x808
+    VMCS_GUEST_GS = 0x80A
+    VMCS_GUEST_LDTR = 0x80C
+    VMCS_GUEST_TR = 0x80E
+    VMCS_GUEST_INT_STATUS = 0x810
+    VMCS_GUESTPML_INDEX = 0x812
+    VMCS_HOST_ES = 0xC00
+    VMCS_HOST_CS = 0xC02
+    VMCS_HOST_SS = 0xC04
+    VMCS_HOST_DS = 0xC06
+    VMCS_HOST_FS = 0xC08
+    VMCS_HOST_GS = 0xC0A
+    VMCS_HOST_TR = 0xC0C
+    VMCS_CTRL_IO_BITMAP_A = 0x2000
+    VMCS_CTRL_IO_BITMAP_B = 0x2002
+    VMCS_CTRL_MSR_BITMAPS = 0x2004
+    VMCS_CTRL_VMEXIT_MSR_STORE_ADDR = 0x2006
+    VMCS_CTRL_VMEXIT_MSR_LOAD_ADDR = 0x2008
+    VMCS_CTRL_VMENTRY_MSR_LOAD_ADDR = 0x200A
+    VMCS_CTRL_EXECUTIVE_VMCS_PTR = 0x200C
+    VMCS_CTRL_PML_ADDR = 0x200E
+    VMCS_CTRL_TSC_OFFSET = 0x2010
+    VMCS_CTRL_VIRTUAL_APIC = 0x2012
+    VMCS_CTRL_APIC_ACCESS = 0x2014
+    VMCS_CTRL_POSTED_INT_DESC_ADDR = 0x2016
+    VMCS_CTRL_VMFUNC_CTRL = 0x2018
+    VMCS_CTRL_EPTP = 0x201A
+    VMCS_CTRL_EOI_EXIT_BITMAP_0 = 0x201C
+    VMCS_CTRL_EOI_EXIT_BITMAP_1 = 0x201E
+    VMCS_CTRL_EOI_EXIT_BITMAP_2 = 0x2020
+    VMCS_CTRL_EOI_EXIT_BITMAP_3 = 0x2022
+    VMCS_CTRL_EPTP_LIST_ADDR = 0x2024
+    VMCS_CTRL_VMREAD_BITMAP_ADDR = 0x2026
+    VMCS_CTRL_VMWRITE_BITMAP_ADDR = 0x2028
+    VMCS_CTRL_VIRT_EXC_INFO_ADDR = 0x202A
+    VMCS_CTRL_XSS_EXITING_BITMAP = 0x202C
+    VMCS_CTRL_ENCLS_EXITING_BITMAP = 0x202E
+    VMCS_CTRL_SPP_TABLE = 0x2030
+    VMCS_CTRL_TSC_MULTIPLIER = 0x2032
+    VMCS_CTRL_ENCLV_EXITING_BITMAP = 0x2036
+    VMCS_GUEST_PHYSICAL_ADDRESS = 0x2400
+    VMCS_GUEST_LINK_POINTER = 0x2800
+    VMCS_GUEST_IA32_DEBUGCTL = 0x2802
+    VMCS_GUEST_IA32_PAT = 0x2804
+    VMCS_GUEST_IA32_EFER = 0x2806
+    VMCS_GUEST_IA32_PERF_GLOBAL_CTRL = 0x2808
+    VMCS_GUEST_PDPTE0 = 0x280A
+    VMCS_GUEST_PDPTE1 = 0x280C
+    VMCS_GUEST_PDPTE2 = 0x280E
+    VMCS_GUEST_PDPTE3 = 0x2810
+    VMCS_GUEST_IA32_BNDCFGS = 0x2812
+    VMCS_GUEST_IA32_RTIT_CTL = 0x2814
+    VMCS_GUEST_IA32_PKRS = 0x2818
+    VMCS_HOST_IA32_PAT = 0x2C00
+    VMCS_HOST_IA32_EFER = 0x2C02
+    VMCS_HOST_IA32_PERF_GLOBAL_CTRL = 0x2C04
+    VMCS_HOST_IA32_PKRS = 0x2C06
+    VMCS_CTRL_PIN_BASED = 0x4000
+    VMCS_CTRL_CPU_BASED = 0x4002
+    VMCS_CTRL_EXC_BITMAP = 0x4004
+    VMCS_CTRL_PF_ERROR_MASK = 0x4006
+    VMCS_CTRL_PF_ERROR_MATCH = 0x4008
+    VMCS_CTRL_CR3_COUNT = 0x400A
+    VMCS_CTRL_VMEXIT_CONTROLS = 0x400C
+    VMCS_CTRL_VMEXIT_MSR_STORE_COUNT = 0x400E
+    VMCS_CTRL_VMEXIT_MSR_LOAD_COUNT = 0x4010
+    VMCS_CTRL_VMENTRY_CONTROLS = 0x4012
+    VMCS_CTRL_VMENTRY_MSR_LOAD_COUNT = 0x4014
+    VMCS_CTRL_VMENTRY_IRQ_INFO = 0x4016
+    VMCS_CTRL_VMENTRY_EXC_ERROR = 0x4018
+    VMCS_CTRL_VMENTRY_INSTR_LEN = 0x401A
+    VMCS_CTRL_TPR_THRESHOLD = 0x401C
+    VMCS_CTRL_CPU_BASED2 = 0x401E
+    VMCS_CTRL_PLE_GAP = 0x4020
+    VMCS_CTRL_PLE_WINDOW = 0x4022
+    VMCS_RO_INSTR_ERROR = 0x4400
+    VMCS_RO_EXIT_REASON = 0x4402
+    VMCS_RO_VMEXIT_IRQ_INFO = 0x4404
+    VMCS_RO_VMEXIT_IRQ_ERROR = 0x4406
+    VMCS_RO_IDT_VECTOR_INFO = 0x4408
+    VMCS_RO_IDT_VECTOR_ERROR = 0x440A
+    VMCS_RO_VMEXIT_INSTR_LEN = 0x440C
+    VMCS_RO_VMX_INSTR_INFO = 0x440E
+    VMCS_GUEST_ES_LIMIT = 0x4800
+    VMCS_GUEST_CS_LIMIT = 0x4802
+    VMCS_GUEST_SS_LIMIT = 0x4804
+    VMCS_GUEST_DS_LIMIT = 0x4806
+    VMCS_GUEST_FS_LIMIT = 0x4808
+    VMCS_GUEST_GS_LIMIT = 0x480A
+    VMCS_GUEST_LDTR_LIMIT = 0x480C
+    VMCS_GUEST_TR_LIMIT = 0x480E
+    VMCS_GUEST_GDTR_LIMIT = 0x4810
+    VMCS_GUEST_IDTR_LIMIT = 0x4812
+    VMCS_GUEST_ES_AR = 0x4814
+    VMCS_GUEST_CS_AR = 0x4816
+    VMCS_GUEST_SS_AR = 0x4818
+    VMCS_GUEST_DS_AR = 0x481A
+    VMCS_GUEST_FS_AR = 0x481C
+    VMCS_GUEST_GS_AR = 0x481E
+    VMCS_GUEST_LDTR_AR = 0x4820
+    VMCS_GUEST_TR_AR = 0x4822
+    VMCS_GUEST_INTERRUPTIBILITY = 0x4824
+    VMCS_GUEST_IGNORE_IRQ = 0x4824
+    VMCS_GUEST_ACTIVITY_STATE = 0x4826
+    VMCS_GUEST_SMBASE = 0x4828
+    VMCS_GUEST_IA32_SYSENTER_CS = 0x482A
+    VMCS_GUEST_VMX_TIMER_VALUE = 0x482E
+    VMCS_HOST_IA32_SYSENTER_CS = 0x4C00
+    VMCS_CTRL_CR0_MASK = 0x6000
+    VMCS_CTRL_CR4_MASK = 0x6002
+    VMCS_CTRL_CR0_SHADOW = 0x6004
+    VMCS_CTRL_CR4_SHADOW = 0x6006
+    VMCS_CTRL_CR3_VALUE0 = 0x6008
+    VMCS_CTRL_CR3_VALUE1 = 0x600A
+    VMCS_CTRL_CR3_VALUE2 = 0x600C
+    VMCS_CTRL_CR3_VALUE3 = 0x600E
+    VMCS_RO_EXIT_QUALIFIC = 0x6400
+    VMCS_RO_IO_RCX = 0x6402
+    VMCS_RO_IO_RSI = 0x6404
+    VMCS_RO_IO_RDI = 0x6406
+    VMCS_RO_IO_RIP = 0x6408
+    VMCS_RO_GUEST_LIN_ADDR = 0x640A
+    VMCS_GUEST_CR0 = 0x6800
+    VMCS_GUEST_CR3 = 0x6802
+    VMCS_GUEST_CR4 = 0x6804
+    VMCS_GUEST_ES_BASE = 0x6806
+    VMCS_GUEST_CS_BASE = 0x6808
+    VMCS_GUEST_SS_BASE = 0x680A
+    VMCS_GUEST_DS_BASE = 0x680C
+    VMCS_GUEST_FS_BASE = 0x680E
+    VMCS_GUEST_GS_BASE = 0x6810
+    VMCS_GUEST_LDTR_BASE = 0x6812
+    VMCS_GUEST_TR_BASE = 0x6814
+    VMCS_GUEST_GDTR_BASE = 0x6816
+    VMCS_GUEST_IDTR_BASE = 0x6818
+    VMCS_GUEST_DR7 = 0x681A
+    VMCS_GUEST_RSP = 0x681C
+    VMCS_GUEST_RIP = 0x681E
+    VMCS_GUEST_RFLAGS = 0x6820
+    VMCS_GUEST_DEBUG_EXC = 0x6822
+    VMCS_GUEST_SYSENTER_ESP = 0x6824
+    VMCS_GUEST_SYSENTER_EIP = 0x6826
+    VMCS_GUEST_IA32_S_CET = 0x6828
+    VMCS_GUEST_SSP = 0x682A
+    VMCS_GUEST_IA32_INTR_SSP_TABLE_ADDR = 0x682C
+    VMCS_HOST_CR0 = 0x6C00
+    VMCS_HOST_CR3 = 0x6C02
+    VMCS_HOST_CR4 = 0x6C04
+    VMCS_HOST_FS_BASE = 0x6C06
+    VMCS_HOST_GS_BASE = 0x6C08
+    VMCS_HOST_TR_BASE = 0x6C0A
+    VMCS_HOST_GDTR_BASE = 0x6C0C
+    VMCS_HOST_IDTR_BASE = 0x6C0E
+    VMCS_HOST_IA32_SYSENTER_ESP = 0x6C10
+    VMCS_HOST_IA32_SYSENTER_EIP = 0x6C12
+    VMCS_HOST_RSP = 0x6C14
+    VMCS_HOST_RIP = 0x6C16
+    VMCS_HOST_IA32_S_CET = 0x6C18
+    VMCS_HOST_SSP = 0x6C1A
+    VMCS_HOST_IA32_INTR_SSP_TABLE_ADDR = 0x6C1C
+    VMCS_MAX = 0x6D00
+    VMCS_INVALID = 0x6D00
+
+
+VMCS_VPID: _Final = vmcs_field.VMCS_VPID
+VMCS_CTRL_POSTED_INT_N_VECTOR: _Final = vmcs_field.VMCS_CTRL_POSTED_INT_N_VECTOR
+VMCS_CTRL_EPTP_INDEX: _Final = vmcs_field.VMCS_CTRL_EPTP_INDEX
+VMCS_GUEST_ES: _Final = vmcs_field.VMCS_GUEST_ES
+VMCS_GUEST_CS: _Final = vmcs_field.VMCS_GUEST_CS
+VMCS_GUEST_SS: _Final = vmcs_field.VMCS_GUEST_SS
+VMCS_GUEST_DS: _Final = vmcs_field.VMCS_GUEST_DS
+VMCS_GUEST_FS: _Final = vmcs_field.VMCS_GUEST_FS
+VMCS_GUEST_GS: _Final = vmcs_field.VMCS_GUEST_GS
+VMCS_GUEST_LDTR: _Final = vmcs_field.VMCS_GUEST_LDTR
+VMCS_GUEST_TR: _Final = vmcs_field.VMCS_GUEST_TR
+VMCS_GUEST_INT_STATUS: _Final = vmcs_field.VMCS_GUEST_INT_STATUS
+VMCS_GUESTPML_INDEX: _Final = vmcs_field.VMCS_GUESTPML_INDEX
+VMCS_HOST_ES: _Final = vmcs_field.VMCS_HOST_ES
+VMCS_HOST_CS: _Final = vmcs_field.VMCS_HOST_CS
+VMCS_HOST_SS: _Final = vmcs_field.VMCS_HOST_SS
+VMCS_HOST_DS: _Final = vmcs_field.VMCS_HOST_DS
+VMCS_HOST_FS: _Final = vmcs_field.VMCS_HOST_FS
+VMCS_HOST_GS: _Final = vmcs_field.VMCS_HOST_GS
+VMCS_HOST_TR: _Final = vmcs_field.VMCS_HOST_TR
+VMCS_CTRL_IO_BITMAP_A: _Final = vmcs_field.VMCS_CTRL_IO_BITMAP_A
+VMCS_CTRL_IO_BITMAP_B: _Final = vmcs_field.VMCS_CTRL_IO_BITMAP_B
+VMCS_CTRL_MSR_BITMAPS: _Final = vmcs_field.VMCS_CTRL_MSR_BITMAPS
+VMCS_CTRL_VMEXIT_MSR_STORE_ADDR: _Final = vmcs_field.VMCS_CTRL_VMEXIT_MSR_STORE_ADDR
+VMCS_CTRL_VMEXIT_MSR_LOAD_ADDR: _Final = vmcs_field.VMCS_CTRL_VMEXIT_MSR_LOAD_ADDR
+VMCS_CTRL_VMENTRY_MSR_LOAD_ADDR: _Final = vmcs_field.VMCS_CTRL_VMENTRY_MSR_LOAD_ADDR
+VMCS_CTRL_EXECUTIVE_VMCS_PTR: _Final = vmcs_field.VMCS_CTRL_EXECUTIVE_VMCS_PTR
+VMCS_CTRL_PML_ADDR: _Final = vmcs_field.VMCS_CTRL_PML_ADDR
+VMCS_CTRL_TSC_OFFSET: _Final = vmcs_field.VMCS_CTRL_TSC_OFFSET
+VMCS_CTRL_VIRTUAL_APIC: _Final = vmcs_field.VMCS_CTRL_VIRTUAL_APIC
+VMCS_CTRL_APIC_ACCESS: _Final = vmcs_field.VMCS_CTRL_APIC_ACCESS
+VMCS_CTRL_POSTED_INT_DESC_ADDR: _Final = vmcs_field.VMCS_CTRL_POSTED_INT_DESC_ADDR
+VMCS_CTRL_VMFUNC_CTRL: _Final = vmcs_field.VMCS_CTRL_VMFUNC_CTRL
+VMCS_CTRL_EPTP: _Final = vmcs_field.VMCS_CTRL_EPTP
+VMCS_CTRL_EOI_EXIT_BITMAP_0: _Final = vmcs_field.VMCS_CTRL_EOI_EXIT_BITMAP_0
+VMCS_CTRL_EOI_EXIT_BITMAP_1: _Final = vmcs_field.VMCS_CTRL_EOI_EXIT_BITMAP_1
+VMCS_CTRL_EOI_EXIT_BITMAP_2: _Final = vmcs_field.VMCS_CTRL_EOI_EXIT_BITMAP_2
+VMCS_CTRL_EOI_EXIT_BITMAP_3: _Final = vmcs_field.VMCS_CTRL_EOI_EXIT_BITMAP_3
+VMCS_CTRL_EPTP_LIST_ADDR: _Final = vmcs_field.VMCS_CTRL_EPTP_LIST_ADDR
+VMCS_CTRL_VMREAD_BITMAP_ADDR: _Final = vmcs_field.VMCS_CTRL_VMREAD_BITMAP_ADDR
+VMCS_CTRL_VMWRITE_BITMAP_ADDR: _Final = vmcs_field.VMCS_CTRL_VMWRITE_BITMAP_ADDR
+VMCS_CTRL_VIRT_EXC_INFO_ADDR: _Final = vmcs_field.VMCS_CTRL_VIRT_EXC_INFO_ADDR
+VMCS_CTRL_XSS_EXITING_BITMAP: _Final = vmcs_field.VMCS_CTRL_XSS_EXITING_BITMAP
+VMCS_CTRL_ENCLS_EXITING_BITMAP: _Final = vmcs_field.VMCS_CTRL_ENCLS_EXITING_BITMAP
+VMCS_CTRL_SPP_TABLE: _Final = vmcs_field.VMCS_CTRL_SPP_TABLE
+VMCS_CTRL_TSC_MULTIPLIER: _Final = vmcs_field.VMCS_CTRL_TSC_MULTIPLIER
+VMCS_CTRL_ENCLV_EXITING_BITMAP: _Final = vmcs_field.VMCS_CTRL_ENCLV_EXITING_BITMAP
+VMCS_GUEST_PHYSICAL_ADDRESS: _Final = vmcs_field.VMCS_GUEST_PHYSICAL_ADDRESS
+VMCS_GUEST_LINK_POINTER: _Final = vmcs_field.VMCS_GUEST_LINK_POINTER
+VMCS_GUEST_IA32_DEBUGCTL: _Final = vmcs_field.VMCS_GUEST_IA32_DEBUGCTL
+VMCS_GUEST_IA32_PAT: _Final = vmcs_field.VMCS_GUEST_IA32_PAT
+VMCS_GUEST_IA32_EFER: _Final = vmcs_field.VMCS_GUEST_IA32_EFER
+VMCS_GUEST_IA32_PERF_GLOBAL_CTRL: _Final = vmcs_field.VMCS_GUEST_IA32_PERF_GLOBAL_CTRL
+VMCS_GUEST_PDPTE0: _Final = vmcs_field.VMCS_GUEST_PDPTE0
+VMCS_GUEST_PDPTE1: _Final = vmcs_field.VMCS_GUEST_PDPTE1
+VMCS_GUEST_PDPTE2: _Final = vmcs_field.VMCS_GUEST_PDPTE2
+VMCS_GUEST_PDPTE3: _Final = vmcs_field.VMCS_GUEST_PDPTE3
+VMCS_GUEST_IA32_BNDCFGS: _Final = vmcs_field.VMCS_GUEST_IA32_BNDCFGS
+VMCS_GUEST_IA32_RTIT_CTL: _Final = vmcs_field.VMCS_GUEST_IA32_RTIT_CTL
+VMCS_GUEST_IA32_PKRS: _Final = vmcs_field.VMCS_GUEST_IA32_PKRS
+VMCS_HOST_IA32_PAT: _Final = vmcs_field.VMCS_HOST_IA32_PAT
+VMCS_HOST_IA32_EFER: _Final = vmcs_field.VMCS_HOST_IA32_EFER
+VMCS_HOST_IA32_PERF_GLOBAL_CTRL: _Final = vmcs_field.VMCS_HOST_IA32_PERF_GLOBAL_CTRL
+VMCS_HOST_IA32_PKRS: _Final = vmcs_field.VMCS_HOST_IA32_PKRS
+VMCS_CTRL_PIN_BASED: _Final = vmcs_field.VMCS_CTRL_PIN_BASED
+VMCS_CTRL_CPU_BASED: _Final = vmcs_field.VMCS_CTRL_CPU_BASED
+VMCS_CTRL_EXC_BITMAP: _Final = vmcs_field.VMCS_CTRL_EXC_BITMAP
+VMCS_CTRL_PF_ERROR_MASK: _Final = vmcs_field.VMCS_CTRL_PF_ERROR_MASK
+VMCS_CTRL_PF_ERROR_MATCH: _Final = vmcs_field.VMCS_CTRL_PF_ERROR_MATCH
+VMCS_CTRL_CR3_COUNT: _Final = vmcs_field.VMCS_CTRL_CR3_COUNT
+VMCS_CTRL_VMEXIT_CONTROLS: _Final = vmcs_field.VMCS_CTRL_VMEXIT_CONTROLS
+VMCS_CTRL_VMEXIT_MSR_STORE_COUNT: _Final = vmcs_field.VMCS_CTRL_VMEXIT_MSR_STORE_COUNT
+VMCS_CTRL_VMEXIT_MSR_LOAD_COUNT: _Final = vmcs_field.VMCS_CTRL_VMEXIT_MSR_LOAD_COUNT
+VMCS_CTRL_VMENTRY_CONTROLS: _Final = vmcs_field.VMCS_CTRL_VMENTRY_CONTROLS
+VMCS_CTRL_VMENTRY_MSR_LOAD_COUNT: _Final = vmcs_field.VMCS_CTRL_VMENTRY_MSR_LOAD_COUNT
+VMCS_CTRL_VMENTRY_IRQ_INFO: _Final = vmcs_field.VMCS_CTRL_VMENTRY_IRQ_INFO
+VMCS_CTRL_VMENTRY_EXC_ERROR: _Final = vmcs_field.VMCS_CTRL_VMENTRY_EXC_ERROR
+VMCS_CTRL_VMENTRY_INSTR_LEN: _Final = vmcs_field.VMCS_CTRL_VMENTRY_INSTR_LEN
+VMCS_CTRL_TPR_THRESHOLD: _Final = vmcs_field.VMCS_CTRL_TPR_THRESHOLD
+VMCS_CTRL_CPU_BASED2: _Final = vmcs_field.VMCS_CTRL_CPU_BASED2
+VMCS_CTRL_PLE_GAP: _Final = vmcs_field.VMCS_CTRL_PLE_GAP
+VMCS_CTRL_PLE_WINDOW: _Final = vmcs_field.VMCS_CTRL_PLE_WINDOW
+VMCS_RO_INSTR_ERROR: _Final = vmcs_field.VMCS_RO_INSTR_ERROR
+VMCS_RO_EXIT_REASON: _Final = vmcs_field.VMCS_RO_EXIT_REASON
+VMCS_RO_VMEXIT_IRQ_INFO: _Final = vmcs_field.VMCS_RO_VMEXIT_IRQ_INFO
+VMCS_RO_VMEXIT_IRQ_ERROR: _Final = vmcs_field.VMCS_RO_VMEXIT_IRQ_ERROR
+VMCS_RO_IDT_VECTOR_INFO: _Final = vmcs_field.VMCS_RO_IDT_VECTOR_INFO
+VMCS_RO_IDT_VECTOR_ERROR: _Final = vmcs_field.VMCS_RO_IDT_VECTOR_ERROR
+VMCS_RO_VMEXIT_INSTR_LEN: _Final = vmcs_field.VMCS_RO_VMEXIT_INSTR_LEN
+VMCS_RO_VMX_INSTR_INFO: _Final = vmcs_field.VMCS_RO_VMX_INSTR_INFO
+VMCS_GUEST_ES_LIMIT: _Final = vmcs_field.VMCS_GUEST_ES_LIMIT
+VMCS_GUEST_CS_LIMIT: _Final = vmcs_field.VMCS_GUEST_CS_LIMIT
+VMCS_GUEST_SS_LIMIT: _Final = vmcs_field.VMCS_GUEST_SS_LIMIT
+VMCS_GUEST_DS_LIMIT: _Final = vmcs_field.VMCS_GUEST_DS_LIMIT
+VMCS_GUEST_FS_LIMIT: _Final = vmcs_field.VMCS_GUEST_FS_LIMIT
+VMCS_GUEST_GS_LIMIT: _Final = vmcs_field.VMCS_GUEST_GS_LIMIT
+VMCS_GUEST_LDTR_LIMIT: _Final = vmcs_field.VMCS_GUEST_LDTR_LIMIT
+VMCS_GUEST_TR_LIMIT: _Final = vmcs_field.VMCS_GUEST_TR_LIMIT
+VMCS_GUEST_GDTR_LIMIT: _Final = vmcs_field.VMCS_GUEST_GDTR_LIMIT
+VMCS_GUEST_IDTR_LIMIT: _Final = vmcs_field.VMCS_GUEST_IDTR_LIMIT
+VMCS_GUEST_ES_AR: _Final = vmcs_field.VMCS_GUEST_ES_AR
+VMCS_GUEST_CS_AR: _Final = vmcs_field.VMCS_GUEST_CS_AR
+VMCS_GUEST_SS_AR: _Final = vmcs_field.VMCS_GUEST_SS_AR
+VMCS_GUEST_DS_AR: _Final = vmcs_field.VMCS_GUEST_DS_AR
+VMCS_GUEST_FS_AR: _Final = vmcs_field.VMCS_GUEST_FS_AR
+VMCS_GUEST_GS_AR: _Final = vmcs_field.VMCS_GUEST_GS_AR
+VMCS_GUEST_LDTR_AR: _Final = vmcs_field.VMCS_GUEST_LDTR_AR
+VMCS_GUEST_TR_AR: _Final = vmcs_field.VMCS_GUEST_TR_AR
+VMCS_GUEST_INTERRUPTIBILITY: _Final = vmcs_field.VMCS_GUEST_INTERRUPTIBILITY
+VMCS_GUEST_IGNORE_IRQ: _Final = vmcs_field.VMCS_GUEST_IGNORE_IRQ
+VMCS_GUEST_ACTIVITY_STATE: _Final = vmcs_field.VMCS_GUEST_ACTIVITY_STATE
+VMCS_GUEST_SMBASE: _Final = vmcs_field.VMCS_GUEST_SMBASE
+VMCS_GUEST_IA32_SYSENTER_CS: _Final = vmcs_field.VMCS_GUEST_IA32_SYSENTER_CS
+VMCS_GUEST_VMX_TIMER_VALUE: _Final = vmcs_field.VMCS_GUEST_VMX_TIMER_VALUE
+VMCS_HOST_IA32_SYSENTER_CS: _Final = vmcs_field.VMCS_HOST_IA32_SYSENTER_CS
+VMCS_CTRL_CR0_MASK: _Final = vmcs_field.VMCS_CTRL_CR0_MASK
+VMCS_CTRL_CR4_MASK: _Final = vmcs_field.VMCS_CTRL_CR4_MASK
+VMCS_CTRL_CR0_SHADOW: _Final = vmcs_field.VMCS_CTRL_CR0_SHADOW
+VMCS_CTRL_CR4_SHADOW: _Final = vmcs_field.VMCS_CTRL_CR4_SHADOW
+VMCS_CTRL_CR3_VALUE0: _Final = vmcs_field.VMCS_CTRL_CR3_VALUE0
+VMCS_CTRL_CR3_VALUE1: _Final = vmcs_field.VMCS_CTRL_CR3_VALUE1
+VMCS_CTRL_CR3_VALUE2: _Final = vmcs_field.VMCS_CTRL_CR3_VALUE2
+VMCS_CTRL_CR3_VALUE3: _Final = vmcs_field.VMCS_CTRL_CR3_VALUE3
+VMCS_RO_EXIT_QUALIFIC: _Final = vmcs_field.VMCS_RO_EXIT_QUALIFIC
+VMCS_RO_IO_RCX: _Final = vmcs_field.VMCS_RO_IO_RCX
+VMCS_RO_IO_RSI: _Final = vmcs_field.VMCS_RO_IO_RSI
+VMCS_RO_IO_RDI: _Final = vmcs_field.VMCS_RO_IO_RDI
+VMCS_RO_IO_RIP: _Final = vmcs_field.VMCS_RO_IO_RIP
+VMCS_RO_GUEST_LIN_ADDR: _Final = vmcs_field.VMCS_RO_GUEST_LIN_ADDR
+VMCS_GUEST_CR0: _Final = vmcs_field.VMCS_GUEST_CR0
+VMCS_GUEST_CR3: _Final = vmcs_field.VMCS_GUEST_CR3
+VMCS_GUEST_CR4: _Final = vmcs_field.VMCS_GUEST_CR4
+VMCS_GUEST_ES_BASE: _Final = vmcs_field.VMCS_GUEST_ES_BASE
+VMCS_GUEST_CS_BASE: _Final = vmcs_field.VMCS_GUEST_CS_BASE
+VMCS_GUEST_SS_BASE: _Final = vmcs_field.VMCS_GUEST_SS_BASE
+VMCS_GUEST_DS_BASE: _Final = vmcs_field.VMCS_GUEST_DS_BASE
+VMCS_GUEST_FS_BASE: _Final = vmcs_field.VMCS_GUEST_FS_BASE
+VMCS_GUEST_GS_BASE: _Final = vmcs_field.VMCS_GUEST_GS_BASE
+VMCS_GUEST_LDTR_BASE: _Final = vmcs_field.VMCS_GUEST_LDTR_BASE
+VMCS_GUEST_TR_BASE: _Final = vmcs_field.VMCS_GUEST_TR_BASE
+VMCS_GUEST_GDTR_BASE: _Final = vmcs_field.VMCS_GUEST_GDTR_BASE
+VMCS_GUEST_IDTR_BASE: _Final = vmcs_field.VMCS_GUEST_IDTR_BASE
+VMCS_GUEST_DR7: _Final = vmcs_field.VMCS_GUEST_DR7
+VMCS_GUEST_RSP: _Final = vmcs_field.VMCS_GUEST_RSP
+VMCS_GUEST_RIP: _Final = vmcs_field.VMCS_GUEST_RIP
+VMCS_GUEST_RFLAGS: _Final = vmcs_field.VMCS_GUEST_RFLAGS
+VMCS_GUEST_DEBUG_EXC: _Final = vmcs_field.VMCS_GUEST_DEBUG_EXC
+VMCS_GUEST_SYSENTER_ESP: _Final = vmcs_field.VMCS_GUEST_SYSENTER_ESP
+VMCS_GUEST_SYSENTER_EIP: _Final = vmcs_field.VMCS_GUEST_SYSENTER_EIP
+VMCS_GUEST_IA32_S_CET: _Final = vmcs_field.VMCS_GUEST_IA32_S_CET
+VMCS_GUEST_SSP: _Final = vmcs_field.VMCS_GUEST_SSP
+VMCS_GUEST_IA32_INTR_SSP_TABLE_ADDR: _Final = vmcs_field.VMCS_GUEST_IA32_INTR_SSP_TABLE_ADDR
+VMCS_HOST_CR0: _Final = vmcs_field.VMCS_HOST_CR0
+VMCS_HOST_CR3: _Final = vmcs_field.VMCS_HOST_CR3
+VMCS_HOST_CR4: _Final = vmcs_field.VMCS_HOST_CR4
+VMCS_HOST_FS_BASE: _Final = vmcs_field.VMCS_HOST_FS_BASE
+VMCS_HOST_GS_BASE: _Final = vmcs_field.VMCS_HOST_GS_BASE
+VMCS_HOST_TR_BASE: _Final = vmcs_field.VMCS_HOST_TR_BASE
+VMCS_HOST_GDTR_BASE: _Final = vmcs_field.VMCS_HOST_GDTR_BASE
+VMCS_HOST_IDTR_BASE: _Final = vmcs_field.VMCS_HOST_IDTR_BASE
+VMCS_HOST_IA32_SYSENTER_ESP: _Final = vmcs_field.VMCS_HOST_IA32_SYSENTER_ESP
+VMCS_HOST_IA32_SYSENTER_EIP: _Final = vmcs_field.VMCS_HOST_IA32_SYSENTER_EIP
+VMCS_HOST_RSP: _Final = vmcs_field.VMCS_HOST_RSP
+VMCS_HOST_RIP: _Final = vmcs_field.VMCS_HOST_RIP
+VMCS_HOST_IA32_S_CET: _Final = vmcs_field.VMCS_HOST_IA32_S_CET
+VMCS_HOST_SSP: _Final = vmcs_field.VMCS_HOST_SSP
+VMCS_HOST_IA32_INTR_SSP_TABLE_ADDR: _Final = vmcs_field.VMCS_HOST_IA32_INTR_SSP_TABLE_ADDR
+VMCS_MAX: _Final = vmcs_field.VMCS_MAX
+VMCS_INVALID: _Final = vmcs_field.VMCS_INVALID
+
+
+class vmx_basic(_IntEnum):
+    """Bit of HV_VMX_CAP_BASIC that says the TRUE capability words exist."""
+
+    VMX_BASIC_TRUE_CTLS = 0x80000000000000
+
+
+VMX_BASIC_TRUE_CTLS: _Final = vmx_basic.VMX_BASIC_TRUE_CTLS
+
+
+class vmx_pin_based(_IntFlag):
+    """Bits of VMCS_CTRL_PIN_BASED."""
+
+    PIN_BASED_INTR = 1
+    PIN_BASED_NMI = 8
+    PIN_BASED_VIRTUAL_NMI = 0x20
+    PIN_BASED_PREEMPTION_TIMER = 0x40
+    PIN_BASED_POSTED_INTR = 0x80
+
+
+PIN_BASED_INTR: _Final = vmx_pin_based.PIN_BASED_INTR
+PIN_BASED_NMI: _Final = vmx_pin_based.PIN_BASED_NMI
+PIN_BASED_VIRTUAL_NMI: _Final = vmx_pin_based.PIN_BASED_VIRTUAL_NMI
+PIN_BASED_PREEMPTION_TIMER: _Final = vmx_pin_based.PIN_BASED_PREEMPTION_TIMER
+PIN_BASED_POSTED_INTR: _Final = vmx_pin_based.PIN_BASED_POSTED_INTR
+
+
+class vmx_cpu_based(_IntFlag):
+    """Bits of VMCS_CTRL_CPU_BASED."""
+
+    CPU_BASED_IRQ_WND = 4
+    CPU_BASED_TSC_OFFSET = 8
+    CPU_BASED_HLT = 0x80
+    CPU_BASED_INVLPG = 0x200
+    CPU_BASED_MWAIT = 0x400
+    CPU_BASED_RDPMC = 0x800
+    CPU_BASED_RDTSC = 0x1000
+    CPU_BASED_CR3_LOAD = 0x8000
+    CPU_BASED_CR3_STORE = 0x10000
+    CPU_BASED_CR8_LOAD = 0x80000
+    CPU_BASED_CR8_STORE = 0x100000
+    CPU_BASED_TPR_SHADOW = 0x200000
+    CPU_BASED_VIRTUAL_NMI_WND = 0x400000
+    CPU_BASED_MOV_DR = 0x800000
+    CPU_BASED_UNCOND_IO = 0x1000000
+    CPU_BASED_IO_BITMAPS = 0x2000000
+    CPU_BASED_MTF = 0x8000000
+    CPU_BASED_MSR_BITMAPS = 0x10000000
+    CPU_BASED_MONITOR = 0x20000000
+    CPU_BASED_PAUSE = 0x40000000
+    CPU_BASED_SECONDARY_CTLS = 0x80000000
+
+
+CPU_BASED_IRQ_WND: _Final = vmx_cpu_based.CPU_BASED_IRQ_WND
+CPU_BASED_TSC_OFFSET: _Final = vmx_cpu_based.CPU_BASED_TSC_OFFSET
+CPU_BASED_HLT: _Final = vmx_cpu_based.CPU_BASED_HLT
+CPU_BASED_INVLPG: _Final = vmx_cpu_based.CPU_BASED_INVLPG
+CPU_BASED_MWAIT: _Final = vmx_cpu_based.CPU_BASED_MWAIT
+CPU_BASED_RDPMC: _Final = vmx_cpu_based.CPU_BASED_RDPMC
+CPU_BASED_RDTSC: _Final = vmx_cpu_based.CPU_BASED_RDTSC
+CPU_BASED_CR3_LOAD: _Final = vmx_cpu_based.CPU_BASED_CR3_LOAD
+CPU_BASED_CR3_STORE: _Final = vmx_cpu_based.CPU_BASED_CR3_STORE
+CPU_BASED_CR8_LOAD: _Final = vmx_cpu_based.CPU_BASED_CR8_LOAD
+CPU_BASED_CR8_STORE: _Final = vmx_cpu_based.CPU_BASED_CR8_STORE
+CPU_BASED_TPR_SHADOW: _Final = vmx_cpu_based.CPU_BASED_TPR_SHADOW
+CPU_BASED_VIRTUAL_NMI_WND: _Final = vmx_cpu_based.CPU_BASED_VIRTUAL_NMI_WND
+CPU_BASED_MOV_DR: _Final = vmx_cpu_based.CPU_BASED_MOV_DR
+CPU_BASED_UNCOND_IO: _Final = vmx_cpu_based.CPU_BASED_UNCOND_IO
+CPU_BASED_IO_BITMAPS: _Final = vmx_cpu_based.CPU_BASED_IO_BITMAPS
+CPU_BASED_MTF: _Final = vmx_cpu_based.CPU_BASED_MTF
+CPU_BASED_MSR_BITMAPS: _Final = vmx_cpu_based.CPU_BASED_MSR_BITMAPS
+CPU_BASED_MONITOR: _Final = vmx_cpu_based.CPU_BASED_MONITOR
+CPU_BASED_PAUSE: _Final = vmx_cpu_based.CPU_BASED_PAUSE
+CPU_BASED_SECONDARY_CTLS: _Final = vmx_cpu_based.CPU_BASED_SECONDARY_CTLS
+
+
+class vmx_cpu_based2(_IntFlag):
+    """Bits of VMCS_CTRL_CPU_BASED2."""
+
+    CPU_BASED2_VIRTUAL_APIC = 1
+    CPU_BASED2_EPT = 2
+    CPU_BASED2_DESC_TABLE = 4
+    CPU_BASED2_RDTSCP = 8
+    CPU_BASED2_X2APIC = 0x10
+    CPU_BASED2_VPID = 0x20
+    CPU_BASED2_WBINVD = 0x40
+    CPU_BASED2_UNRESTRICTED = 0x80
+    CPU_BASED2_APIC_REG_VIRT = 0x100
+    CPU_BASED2_VIRT_INTR_DELIVERY = 0x200
+    CPU_BASED2_PAUSE_LOOP = 0x400
+    CPU_BASED2_RDRAND = 0x800
+    CPU_BASED2_INVPCID = 0x1000
+    CPU_BASED2_VMFUNC = 0x2000
+    CPU_BASED2_VMCS_SHADOW = 0x4000
+    CPU_BASED2_ENCLS_EXIT_MAP = 0x8000
+    CPU_BASED2_RDSEED = 0x10000
+    CPU_BASED2_PML = 0x20000
+    CPU_BASED2_EPT_VE = 0x40000
+    CPU_BASED2_PT_CONCEAL_VMX = 0x80000
+    CPU_BASED2_XSAVES_XRSTORS = 0x100000
+    CPU_BASED2_EPT_MODE_BASED_EXEC = 0x400000
+    CPU_BASED2_EPT_SUBPAGE_WRITE = 0x800000
+    CPU_BASED2_PT_GUEST_PHYSICAL = 0x1000000
+    CPU_BASED2_TSC_SCALING = 0x2000000
+    CPU_BASED2_USER_WAIT_PAUSE = 0x4000000
+    CPU_BASED2_ENCLV_EXIT_MAP = 0x10000000
+
+
+CPU_BASED2_VIRTUAL_APIC: _Final = vmx_cpu_based2.CPU_BASED2_VIRTUAL_APIC
+CPU_BASED2_EPT: _Final = vmx_cpu_based2.CPU_BASED2_EPT
+CPU_BASED2_DESC_TABLE: _Final = vmx_cpu_based2.CPU_BASED2_DESC_TABLE
+CPU_BASED2_RDTSCP: _Final = vmx_cpu_based2.CPU_BASED2_RDTSCP
+CPU_BASED2_X2APIC: _Final = vmx_cpu_based2.CPU_BASED2_X2APIC
+CPU_BASED2_VPID: _Final = vmx_cpu_based2.CPU_BASED2_VPID
+CPU_BASED2_WBINVD: _Final = vmx_cpu_based2.CPU_BASED2_WBINVD
+CPU_BASED2_UNRESTRICTED: _Final = vmx_cpu_based2.CPU_BASED2_UNRESTRICTED
+CPU_BASED2_APIC_REG_VIRT: _Final = vmx_cpu_based2.CPU_BASED2_APIC_REG_VIRT
+CPU_BASED2_VIRT_INTR_DELIVERY: _Final = vmx_cpu_based2.CPU_BASED2_VIRT_INTR_DELIVERY
+CPU_BASED2_PAUSE_LOOP: _Final = vmx_cpu_based2.CPU_BASED2_PAUSE_LOOP
+CPU_BASED2_RDRAND: _Final = vmx_cpu_based2.CPU_BASED2_RDRAND
+CPU_BASED2_INVPCID: _Final = vmx_cpu_based2.CPU_BASED2_INVPCID
+CPU_BASED2_VMFUNC: _Final = vmx_cpu_based2.CPU_BASED2_VMFUNC
+CPU_BASED2_VMCS_SHADOW: _Final = vmx_cpu_based2.CPU_BASED2_VMCS_SHADOW
+CPU_BASED2_ENCLS_EXIT_MAP: _Final = vmx_cpu_based2.CPU_BASED2_ENCLS_EXIT_MAP
+CPU_BASED2_RDSEED: _Final = vmx_cpu_based2.CPU_BASED2_RDSEED
+CPU_BASED2_PML: _Final = vmx_cpu_based2.CPU_BASED2_PML
+CPU_BASED2_EPT_VE: _Final = vmx_cpu_based2.CPU_BASED2_EPT_VE
+CPU_BASED2_PT_CONCEAL_VMX: _Final = vmx_cpu_based2.CPU_BASED2_PT_CONCEAL_VMX
+CPU_BASED2_XSAVES_XRSTORS: _Final = vmx_cpu_based2.CPU_BASED2_XSAVES_XRSTORS
+CPU_BASED2_EPT_MODE_BASED_EXEC: _Final = vmx_cpu_based2.CPU_BASED2_EPT_MODE_BASED_EXEC
+CPU_BASED2_EPT_SUBPAGE_WRITE: _Final = vmx_cpu_based2.CPU_BASED2_EPT_SUBPAGE_WRITE
+CPU_BASED2_PT_GUEST_PHYSICAL: _Final = vmx_cpu_based2.CPU_BASED2_PT_GUEST_PHYSICAL
+CPU_BASED2_TSC_SCALING: _Final = vmx_cpu_based2.CPU_BASED2_TSC_SCALING
+CPU_BASED2_USER_WAIT_PAUSE: _Final = vmx_cpu_based2.CPU_BASED2_USER_WAIT_PAUSE
+CPU_BASED2_ENCLV_EXIT_MAP: _Final = vmx_cpu_based2.CPU_BASED2_ENCLV_EXIT_MAP
+
+
+class vmx_ept_vpid(_IntFlag):
+    """Bits of HV_VMX_CAP_EPT_VPID_CAP: accessed and dirty flags, advanced exit information, and execute-only
+    mappings.
+    """
+
+    VMX_EPT_VPID_SUPPORT_EXONLY = 1
+    VMX_EPT_VPID_SUPPORT_AD = 0x200000
+    VMX_EPT_VPID_ADV_VMEXIT_INFO = 0x400000
+
+
+VMX_EPT_VPID_SUPPORT_EXONLY: _Final = vmx_ept_vpid.VMX_EPT_VPID_SUPPORT_EXONLY
+VMX_EPT_VPID_SUPPORT_AD: _Final = vmx_ept_vpid.VMX_EPT_VPID_SUPPORT_AD
+VMX_EPT_VPID_ADV_VMEXIT_INFO: _Final = vmx_ept_vpid.VMX_EPT_VPID_ADV_VMEXIT_INFO
+
+
+class vmx_vmexit_controls(_IntFlag):
+    """Bits of VMCS_CTRL_VMEXIT_CONTROLS."""
+
+    VMEXIT_SAVE_DBG_CONTROLS = 4
+    VMEXIT_HOST_IA32E = 0x200
+    VMEXIT_LOAD_IA32_PERF_GLOBAL_CTRL = 0x1000
+    VMEXIT_ACK_INTR = 0x8000
+    VMEXIT_SAVE_IA32_PAT = 0x40000
+    VMEXIT_LOAD_IA32_PAT = 0x80000
+    VMEXIT_SAVE_EFER = 0x100000
+    VMEXIT_LOAD_EFER = 0x200000
+    VMEXIT_SAVE_VMX_TIMER = 0x400000
+    VMEXIT_CLEAR_IA32_BNDCFGS = 0x800000
+    VMEXIT_PT_CONCEAL_VMX = 0x1000000
+    VMEXIT_CLEAR_IA32_RTIT_CTL = 0x2000000
+    VMEXIT_LOAD_CET_STATE = 0x10000000
+    VMEXIT_LOAD_PKRS = 0x20000000
+
+
+VMEXIT_SAVE_DBG_CONTROLS: _Final = vmx_vmexit_controls.VMEXIT_SAVE_DBG_CONTROLS
+VMEXIT_HOST_IA32E: _Final = vmx_vmexit_controls.VMEXIT_HOST_IA32E
+VMEXIT_LOAD_IA32_PERF_GLOBAL_CTRL: _Final = vmx_vmexit_controls.VMEXIT_LOAD_IA32_PERF_GLOBAL_CTRL
+VMEXIT_ACK_INTR: _Final = vmx_vmexit_controls.VMEXIT_ACK_INTR
+VMEXIT_SAVE_IA32_PAT: _Final = vmx_vmexit_controls.VMEXIT_SAVE_IA32_PAT
+VMEXIT_LOAD_IA32_PAT: _Final = vmx_vmexit_controls.VMEXIT_LOAD_IA32_PAT
+VMEXIT_SAVE_EFER: _Final = vmx_vmexit_controls.VMEXIT_SAVE_EFER
+VMEXIT_LOAD_EFER: _Final = vmx_vmexit_controls.VMEXIT_LOAD_EFER
+VMEXIT_SAVE_VMX_TIMER: _Final = vmx_vmexit_controls.VMEXIT_SAVE_VMX_TIMER
+VMEXIT_CLEAR_IA32_BNDCFGS: _Final = vmx_vmexit_controls.VMEXIT_CLEAR_IA32_BNDCFGS
+VMEXIT_PT_CONCEAL_VMX: _Final = vmx_vmexit_controls.VMEXIT_PT_CONCEAL_VMX
+VMEXIT_CLEAR_IA32_RTIT_CTL: _Final = vmx_vmexit_controls.VMEXIT_CLEAR_IA32_RTIT_CTL
+VMEXIT_LOAD_CET_STATE: _Final = vmx_vmexit_controls.VMEXIT_LOAD_CET_STATE
+VMEXIT_LOAD_PKRS: _Final = vmx_vmexit_controls.VMEXIT_LOAD_PKRS
+
+
+class vmx_vmentry_controls(_IntFlag):
+    """Bits of VMCS_CTRL_VMENTRY_CONTROLS."""
+
+    VMENTRY_LOAD_DBG_CONTROLS = 4
+    VMENTRY_GUEST_IA32E = 0x200
+    VMENTRY_SMM = 0x400
+    VMENTRY_DEACTIVATE_DUAL_MONITOR = 0x800
+    VMENTRY_LOAD_IA32_PERF_GLOBAL_CTRL = 0x2000
+    VMENTRY_LOAD_IA32_PAT = 0x4000
+    VMENTRY_LOAD_EFER = 0x8000
+    VMENTRY_LOAD_IA32_BNDCFGS = 0x10000
+    VMENTRY_PT_CONCEAL_VMX = 0x20000
+    VMENTRY_LOAD_IA32_RTIT_CTL = 0x40000
+    VMENTRY_LOAD_CET_STATE = 0x100000
+    VMENTRY_LOAD_PKRS = 0x400000
+
+
+VMENTRY_LOAD_DBG_CONTROLS: _Final = vmx_vmentry_controls.VMENTRY_LOAD_DBG_CONTROLS
+VMENTRY_GUEST_IA32E: _Final = vmx_vmentry_controls.VMENTRY_GUEST_IA32E
+VMENTRY_SMM: _Final = vmx_vmentry_controls.VMENTRY_SMM
+VMENTRY_DEACTIVATE_DUAL_MONITOR: _Final = vmx_vmentry_controls.VMENTRY_DEACTIVATE_DUAL_MONITOR
+VMENTRY_LOAD_IA32_PERF_GLOBAL_CTRL: _Final = vmx_vmentry_controls.VMENTRY_LOAD_IA32_PERF_GLOBAL_CTRL
+VMENTRY_LOAD_IA32_PAT: _Final = vmx_vmentry_controls.VMENTRY_LOAD_IA32_PAT
+VMENTRY_LOAD_EFER: _Final = vmx_vmentry_controls.VMENTRY_LOAD_EFER
+VMENTRY_LOAD_IA32_BNDCFGS: _Final = vmx_vmentry_controls.VMENTRY_LOAD_IA32_BNDCFGS
+VMENTRY_PT_CONCEAL_VMX: _Final = vmx_vmentry_controls.VMENTRY_PT_CONCEAL_VMX
+VMENTRY_LOAD_IA32_RTIT_CTL: _Final = vmx_vmentry_controls.VMENTRY_LOAD_IA32_RTIT_CTL
+VMENTRY_LOAD_CET_STATE: _Final = vmx_vmentry_controls.VMENTRY_LOAD_CET_STATE
+VMENTRY_LOAD_PKRS: _Final = vmx_vmentry_controls.VMENTRY_LOAD_PKRS
+
+
+class vmx_reason(_IntEnum):
+    """Basic exit reasons, the low 16 bits of VMCS_RO_EXIT_REASON."""
+
+    VMX_REASON_EXC_NMI = 0
+    VMX_REASON_IRQ = 1
+    VMX_REASON_TRIPLE_FAULT = 2
+    VMX_REASON_INIT = 3
+    VMX_REASON_SIPI = 4
+    VMX_REASON_IO_SMI = 5
+    VMX_REASON_OTHER_SMI = 6
+    VMX_REASON_IRQ_WND = 7
+    VMX_REASON_VIRTUAL_NMI_WND = 8
+    VMX_REASON_TASK = 9
+    VMX_REASON_CPUID = 0xA
+    VMX_REASON_GETSEC = 0xB
+    VMX_REASON_HLT = 0xC
+    VMX_REASON_INVD = 0xD
+    VMX_REASON_INVLPG = 0xE
+    VMX_REASON_RDPMC = 0xF
+    VMX_REASON_RDTSC = 0x10
+    VMX_REASON_RSM = 0x11
+    VMX_REASON_VMCALL = 0x12
+    VMX_REASON_VMCLEAR = 0x13
+    VMX_REASON_VMLAUNCH = 0x14
+    VMX_REASON_VMPTRLD = 0x15
+    VMX_REASON_VMPTRST = 0x16
+    VMX_REASON_VMREAD = 0x17
+    VMX_REASON_VMRESUME = 0x18
+    VMX_REASON_VMWRITE = 0x19
+    VMX_REASON_VMOFF = 0x1A
+    VMX_REASON_VMON = 0x1B
+    VMX_REASON_MOV_CR = 0x1C
+    VMX_REASON_MOV_DR = 0x1D
+    VMX_REASON_IO = 0x1E
+    VMX_REASON_RDMSR = 0x1F
+    VMX_REASON_WRMSR = 0x20
+    VMX_REASON_VMENTRY_GUEST = 0x21
+    VMX_REASON_VMENTRY_MSR = 0x22
+    VMX_REASON_MWAIT = 0x24
+    VMX_REASON_MTF = 0x25
+    VMX_REASON_MONITOR = 0x27
+    VMX_REASON_PAUSE = 0x28
+    VMX_REASON_VMENTRY_MC = 0x29
+    VMX_REASON_TPR_THRESHOLD = 0x2B
+    VMX_REASON_APIC_ACCESS = 0x2C
+    VMX_REASON_VIRTUALIZED_EOI = 0x2D
+    VMX_REASON_GDTR_IDTR = 0x2E
+    VMX_REASON_LDTR_TR = 0x2F
+    VMX_REASON_EPT_VIOLATION = 0x30
+    VMX_REASON_EPT_MISCONFIG = 0x31
+    VMX_REASON_EPT_INVEPT = 0x32
+    VMX_REASON_RDTSCP = 0x33
+    VMX_REASON_VMX_TIMER_EXPIRED = 0x34
+    VMX_REASON_INVVPID = 0x35
+    VMX_REASON_WBINVD = 0x36
+    VMX_REASON_XSETBV = 0x37
+    VMX_REASON_APIC_WRITE = 0x38
+    VMX_REASON_RDRAND = 0x39
+    VMX_REASON_INVPCID = 0x3A
+    VMX_REASON_VMFUNC = 0x3B
+    VMX_REASON_ENCLS = 0x3C
+    VMX_REASON_RDSEED = 0x3D
+    VMX_REASON_PML_FULL = 0x3E
+    VMX_REASON_XSAVES = 0x3F
+    VMX_REASON_XRSTORS = 0x40
+    VMX_REASON_SPP_EVENT = 0x42
+    VMX_REASON_UMWAIT = 0x43
+    VMX_REASON_TPAUSE = 0x44
+
+
+VMX_REASON_EXC_NMI: _Final = vmx_reason.VMX_REASON_EXC_NMI
+VMX_REASON_IRQ: _Final = vmx_reason.VMX_REASON_IRQ
+VMX_REASON_TRIPLE_FAULT: _Final = vmx_reason.VMX_REASON_TRIPLE_FAULT
+VMX_REASON_INIT: _Final = vmx_reason.VMX_REASON_INIT
+VMX_REASON_SIPI: _Final = vmx_reason.VMX_REASON_SIPI
+VMX_REASON_IO_SMI: _Final = vmx_reason.VMX_REASON_IO_SMI
+VMX_REASON_OTHER_SMI: _Final = vmx_reason.VMX_REASON_OTHER_SMI
+VMX_REASON_IRQ_WND: _Final = vmx_reason.VMX_REASON_IRQ_WND
+VMX_REASON_VIRTUAL_NMI_WND: _Final = vmx_reason.VMX_REASON_VIRTUAL_NMI_WND
+VMX_REASON_TASK: _Final = vmx_reason.VMX_REASON_TASK
+VMX_REASON_CPUID: _Final = vmx_reason.VMX_REASON_CPUID
+VMX_REASON_GETSEC: _Final = vmx_reason.VMX_REASON_GETSEC
+VMX_REASON_HLT: _Final = vmx_reason.VMX_REASON_HLT
+VMX_REASON_INVD: _Final = vmx_reason.VMX_REASON_INVD
+VMX_REASON_INVLPG: _Final = vmx_reason.VMX_REASON_INVLPG
+VMX_REASON_RDPMC: _Final = vmx_reason.VMX_REASON_RDPMC
+VMX_REASON_RDTSC: _Final = vmx_reason.VMX_REASON_RDTSC
+VMX_REASON_RSM: _Final = vmx_reason.VMX_REASON_RSM
+VMX_REASON_VMCALL: _Final = vmx_reason.VMX_REASON_VMCALL
+VMX_REASON_VMCLEAR: _Final = vmx_reason.VMX_REASON_VMCLEAR
+VMX_REASON_VMLAUNCH: _Final = vmx_reason.VMX_REASON_VMLAUNCH
+VMX_REASON_VMPTRLD: _Final = vmx_reason.VMX_REASON_VMPTRLD
+VMX_REASON_VMPTRST: _Final = vmx_reason.VMX_REASON_VMPTRST
+VMX_REASON_VMREAD: _Final = vmx_reason.VMX_REASON_VMREAD
+VMX_REASON_VMRESUME: _Final = vmx_reason.VMX_REASON_VMRESUME
+VMX_REASON_VMWRITE: _Final = vmx_reason.VMX_REASON_VMWRITE
+VMX_REASON_VMOFF: _Final = vmx_reason.VMX_REASON_VMOFF
+VMX_REASON_VMON: _Final = vmx_reason.VMX_REASON_VMON
+VMX_REASON_MOV_CR: _Final = vmx_reason.VMX_REASON_MOV_CR
+VMX_REASON_MOV_DR: _Final = vmx_reason.VMX_REASON_MOV_DR
+VMX_REASON_IO: _Final = vmx_reason.VMX_REASON_IO
+VMX_REASON_RDMSR: _Final = vmx_reason.VMX_REASON_RDMSR
+VMX_REASON_WRMSR: _Final = vmx_reason.VMX_REASON_WRMSR
+VMX_REASON_VMENTRY_GUEST: _Final = vmx_reason.VMX_REASON_VMENTRY_GUEST
+VMX_REASON_VMENTRY_MSR: _Final = vmx_reason.VMX_REASON_VMENTRY_MSR
+VMX_REASON_MWAIT: _Final = vmx_reason.VMX_REASON_MWAIT
+VMX_REASON_MTF: _Final = vmx_reason.VMX_REASON_MTF
+VMX_REASON_MONITOR: _Final = vmx_reason.VMX_REASON_MONITOR
+VMX_REASON_PAUSE: _Final = vmx_reason.VMX_REASON_PAUSE
+VMX_REASON_VMENTRY_MC: _Final = vmx_reason.VMX_REASON_VMENTRY_MC
+VMX_REASON_TPR_THRESHOLD: _Final = vmx_reason.VMX_REASON_TPR_THRESHOLD
+VMX_REASON_APIC_ACCESS: _Final = vmx_reason.VMX_REASON_APIC_ACCESS
+VMX_REASON_VIRTUALIZED_EOI: _Final = vmx_reason.VMX_REASON_VIRTUALIZED_EOI
+VMX_REASON_GDTR_IDTR: _Final = vmx_reason.VMX_REASON_GDTR_IDTR
+VMX_REASON_LDTR_TR: _Final = vmx_reason.VMX_REASON_LDTR_TR
+VMX_REASON_EPT_VIOLATION: _Final = vmx_reason.VMX_REASON_EPT_VIOLATION
+VMX_REASON_EPT_MISCONFIG: _Final = vmx_reason.VMX_REASON_EPT_MISCONFIG
+VMX_REASON_EPT_INVEPT: _Final = vmx_reason.VMX_REASON_EPT_INVEPT
+VMX_REASON_RDTSCP: _Final = vmx_reason.VMX_REASON_RDTSCP
+VMX_REASON_VMX_TIMER_EXPIRED: _Final = vmx_reason.VMX_REASON_VMX_TIMER_EXPIRED
+VMX_REASON_INVVPID: _Final = vmx_reason.VMX_REASON_INVVPID
+VMX_REASON_WBINVD: _Final = vmx_reason.VMX_REASON_WBINVD
+VMX_REASON_XSETBV: _Final = vmx_reason.VMX_REASON_XSETBV
+VMX_REASON_APIC_WRITE: _Final = vmx_reason.VMX_REASON_APIC_WRITE
+VMX_REASON_RDRAND: _Final = vmx_reason.VMX_REASON_RDRAND
+VMX_REASON_INVPCID: _Final = vmx_reason.VMX_REASON_INVPCID
+VMX_REASON_VMFUNC: _Final = vmx_reason.VMX_REASON_VMFUNC
+VMX_REASON_ENCLS: _Final = vmx_reason.VMX_REASON_ENCLS
+VMX_REASON_RDSEED: _Final = vmx_reason.VMX_REASON_RDSEED
+VMX_REASON_PML_FULL: _Final = vmx_reason.VMX_REASON_PML_FULL
+VMX_REASON_XSAVES: _Final = vmx_reason.VMX_REASON_XSAVES
+VMX_REASON_XRSTORS: _Final = vmx_reason.VMX_REASON_XRSTORS
+VMX_REASON_SPP_EVENT: _Final = vmx_reason.VMX_REASON_SPP_EVENT
+VMX_REASON_UMWAIT: _Final = vmx_reason.VMX_REASON_UMWAIT
+VMX_REASON_TPAUSE: _Final = vmx_reason.VMX_REASON_TPAUSE
+
+
+class irq_info(_IntEnum):
+    """Layout of the interruption-information and IDT-vectoring fields: vector in bits 0 to 7, kind in bits 8 to 10,
+    error-code flag 11, valid flag 31.
+    """
+
+    IRQ_INFO_EXT_IRQ = 0
+    IRQ_INFO_VECTOR_MASK = 0xFF
+    IRQ_INFO_NMI = 0x200
+    IRQ_INFO_HARD_EXC = 0x300
+    IRQ_INFO_SOFT_IRQ = 0x400
+    IRQ_INFO_PRIV_SOFT_EXC = 0x500
+    IRQ_INFO_SOFT_EXC = 0x600
+    IRQ_INFO_TYPE_MASK = 0x700
+    IRQ_INFO_ERROR_VALID = 0x800
+    IRQ_INFO_VALID = 0x80000000
+
+
+IRQ_INFO_EXT_IRQ: _Final = irq_info.IRQ_INFO_EXT_IRQ
+IRQ_INFO_VECTOR_MASK: _Final = irq_info.IRQ_INFO_VECTOR_MASK
+IRQ_INFO_NMI: _Final = irq_info.IRQ_INFO_NMI
+IRQ_INFO_HARD_EXC: _Final = irq_info.IRQ_INFO_HARD_EXC
+IRQ_INFO_SOFT_IRQ: _Final = irq_info.IRQ_INFO_SOFT_IRQ
+IRQ_INFO_PRIV_SOFT_EXC: _Final = irq_info.IRQ_INFO_PRIV_SOFT_EXC
+IRQ_INFO_SOFT_EXC: _Final = irq_info.IRQ_INFO_SOFT_EXC
+IRQ_INFO_TYPE_MASK: _Final = irq_info.IRQ_INFO_TYPE_MASK
+IRQ_INFO_ERROR_VALID: _Final = irq_info.IRQ_INFO_ERROR_VALID
+IRQ_INFO_VALID: _Final = irq_info.IRQ_INFO_VALID
+
+
+class hv_msr(_IntEnum):
+    """MSR numbers for the msr group; of numbered runs only the first and the last have names."""
+
+    HV_MSR_IA32_TSC = 0x10
+    HV_MSR_IA32_SPEC_CTRL = 0x48
+    HV_MSR_IA32_PRED_CMD = 0x49
+    HV_MSR_IA32_PMC0 = 0xC1
+    HV_MSR_IA32_PMC7 = 0xC8
+    HV_MSR_IA32_ARCH_CAPABILITIES = 0x10A
+    HV_MSR_IA32_FLUSH_CMD = 0x10B
+    HV_MSR_IA32_SYSENTER_CS = 0x174
+    HV_MSR_IA32_SYSENTER_ESP = 0x175
+    HV_MSR_IA32_SYSENTER_EIP = 0x176
+    HV_MSR_IA32_PERFEVNTSEL0 = 0x186
+    HV_MSR_IA32_PERFEVNTSEL7 = 0x18D
+    HV_MSR_LBR_SELECT = 0x1C8
+    HV_MSR_LASTBRANCH_TOS = 0x1C9
+    HV_MSR_LASTINT_FROM_IP = 0x1DD
+    HV_MSR_LASTINT_TO_IP = 0x1DE
+    HV_MSR_IA32_DEBUGCTL = 0x1D9
+    HV_MSR_IA32_FIXED_CTR0 = 0x309
+    HV_MSR_IA32_FIXED_CTR1 = 0x30A
+    HV_MSR_IA32_FIXED_CTR2 = 0x30B
+    HV_MSR_IA32_FIXED_CTR3 = 0x30C
+    HV_MSR_PERF_METRICS = 0x329
+    HV_MSR_IA32_FIXED_CTR_CTRL = 0x38D
+    HV_MSR_IA32_PERF_GLOBAL_STATUS = 0x38E
+    HV_MSR_IA32_PERF_GLOBAL_CTRL = 0x38F
+    HV_MSR_IA32_PERF_GLOBAL_STATUS_RESET = 0x390
+    HV_MSR_IA32_PERF_GLOBAL_STATUS_SET = 0x391
+    HV_MSR_IA32_PERF_GLOBAL_INUSE = 0x392
+    HV_MSR_IA32_A_PMC0 = 0x4C1
+    HV_MSR_IA32_A_PMC7 = 0x4C8
+    HV_MSR_LASTBRANCH_0_FROM_IP = 0x680
+    HV_MSR_LASTBRANCH_31_FROM_IP = 0x69F
+    HV_MSR_LASTBRANCH_0_TO_IP = 0x6C0
+    HV_MSR_LASTBRANCH_31_TO_IP = 0x6DF
+    HV_MSR_IA32_XSS = 0xDA0
+    HV_MSR_LASTBRANCH_INFO_0 = 0xDC0
+    HV_MSR_LASTBRANCH_INFO_31 = 0xDDF
+    HV_MSR_IA32_EFER = 0xC0000080
+    HV_MSR_IA32_STAR = 0xC0000081
+    HV_MSR_IA32_LSTAR = 0xC0000082
+    HV_MSR_IA32_CSTAR = 0xC0000083
+    HV_MSR_IA32_FMASK = 0xC0000084
+    HV_MSR_IA32_FS_BASE = 0xC0000100
+    HV_MSR_IA32_GS_BASE = 0xC0000101
+    HV_MSR_IA32_KERNEL_GS_BASE = 0xC0000102
+    HV_MSR_IA32_TSC_AUX = 0xC0000103
+
+
+HV_MSR_IA32_TSC: _Final = hv_msr.HV_MSR_IA32_TSC
+HV_MSR_IA32_SPEC_CTRL: _Final = hv_msr.HV_MSR_IA32_SPEC_CTRL
+HV_MSR_IA32_PRED_CMD: _Final = hv_msr.HV_MSR_IA32_PRED_CMD
+HV_MSR_IA32_PMC0: _Final = hv_msr.HV_MSR_IA32_PMC0
+HV_MSR_IA32_PMC7: _Final = hv_msr.HV_MSR_IA32_PMC7
+HV_MSR_IA32_ARCH_CAPABILITIES: _Final = hv_msr.HV_MSR_IA32_ARCH_CAPABILITIES
+HV_MSR_IA32_FLUSH_CMD: _Final = hv_msr.HV_MSR_IA32_FLUSH_CMD
+HV_MSR_IA32_SYSENTER_CS: _Final = hv_msr.HV_MSR_IA32_SYSENTER_CS
+HV_MSR_IA32_SYSENTER_ESP: _Final = hv_msr.HV_MSR_IA32_SYSENTER_ESP
+HV_MSR_IA32_SYSENTER_EIP: _Final = hv_msr.HV_MSR_IA32_SYSENTER_EIP
+HV_MSR_IA32_PERFEVNTSEL0: _Final = hv_msr.HV_MSR_IA32_PERFEVNTSEL0
+HV_MSR_IA32_PERFEVNTSEL7: _Final = hv_msr.HV_MSR_IA32_PERFEVNTSEL7
+HV_MSR_LBR_SELECT: _Final = hv_msr.HV_MSR_LBR_SELECT
+HV_MSR_LASTBRANCH_TOS: _Final = hv_msr.HV_MSR_LASTBRANCH_TOS
+HV_MSR_LASTINT_FROM_IP: _Final = hv_msr.HV_MSR_LASTINT_FROM_IP
+HV_MSR_LASTINT_TO_IP: _Final = hv_msr.HV_MSR_LASTINT_TO_IP
+HV_MSR_IA32_DEBUGCTL: _Final = hv_msr.HV_MSR_IA32_DEBUGCTL
+HV_MSR_IA32_FIXED_CTR0: _Final = hv_msr.HV_MSR_IA32_FIXED_CTR0
+HV_MSR_IA32_FIXED_CTR1: _Final = hv_msr.HV_MSR_IA32_FIXED_CTR1
+HV_MSR_IA32_FIXED_CTR2: _Final = hv_msr.HV_MSR_IA32_FIXED_CTR2
+HV_MSR_IA32_FIXED_CTR3: _Final = hv_msr.HV_MSR_IA32_FIXED_CTR3
+HV_MSR_PERF_METRICS: _Final = hv_msr.HV_MSR_PERF_METRICS
+HV_MSR_IA32_FIXED_CTR_CTRL: _Final = hv_msr.HV_MSR_IA32_FIXED_CTR_CTRL
+HV_MSR_IA32_PERF_GLOBAL_STATUS: _Final = hv_msr.HV_MSR_IA32_PERF_GLOBAL_STATUS
+HV_MSR_IA32_PERF_GLOBAL_CTRL: _Final = hv_msr.HV_MSR_IA32_PERF_GLOBAL_CTRL
+HV_MSR_IA32_PERF_GLOBAL_STATUS_RESET: _Final = hv_msr.HV_MSR_IA32_PERF_GLOBAL_STATUS_RESET
+HV_MSR_IA32_PERF_GLOBAL_STATUS_SET: _Final = hv_msr.HV_MSR_IA32_PERF_GLOBAL_STATUS_SET
+HV_MSR_IA32_PERF_GLOBAL_INUSE: _Final = hv_msr.HV_MSR_IA32_PERF_GLOBAL_INUSE
+HV_MSR_IA32_A_PMC0: _Final = hv_msr.HV_MSR_IA32_A_PMC0
+HV_MSR_IA32_A_PMC7: _Final = hv_msr.HV_MSR_IA32_A_PMC7
+HV_MSR_LASTBRANCH_0_FROM_IP: _Final = hv_msr.HV_MSR_LASTBRANCH_0_FROM_IP
+HV_MSR_LASTBRANCH_31_FROM_IP: _Final = hv_msr.HV_MSR_LASTBRANCH_31_FROM_IP
+HV_MSR_LASTBRANCH_0_TO_IP: _Final = hv_msr.HV_MSR_LASTBRANCH_0_TO_IP
+HV_MSR_LASTBRANCH_31_TO_IP: _Final = hv_msr.HV_MSR_LASTBRANCH_31_TO_IP
+HV_MSR_IA32_XSS: _Final = hv_msr.HV_MSR_IA32_XSS
+HV_MSR_LASTBRANCH_INFO_0: _Final = hv_msr.HV_MSR_LASTBRANCH_INFO_0
+HV_MSR_LASTBRANCH_INFO_31: _Final = hv_msr.HV_MSR_LASTBRANCH_INFO_31
+HV_MSR_IA32_EFER: _Final = hv_msr.HV_MSR_IA32_EFER
+HV_MSR_IA32_STAR: _Final = hv_msr.HV_MSR_IA32_STAR
+HV_MSR_IA32_LSTAR: _Final = hv_msr.HV_MSR_IA32_LSTAR
+HV_MSR_IA32_CSTAR: _Final = hv_msr.HV_MSR_IA32_CSTAR
+HV_MSR_IA32_FMASK: _Final = hv_msr.HV_MSR_IA32_FMASK
+HV_MSR_IA32_FS_BASE: _Final = hv_msr.HV_MSR_IA32_FS_BASE
+HV_MSR_IA32_GS_BASE: _Final = hv_msr.HV_MSR_IA32_GS_BASE
+HV_MSR_IA32_KERNEL_GS_BASE: _Final = hv_msr.HV_MSR_IA32_KERNEL_GS_BASE
+HV_MSR_IA32_TSC_AUX: _Final = hv_msr.HV_MSR_IA32_TSC_AUX
