@@ -1,12 +1,13 @@
 """The software CPU, as the binding shows it to `pyhv.engines.soft`. No rule of the framework lives here."""
 
-from collections.abc import Buffer
-from typing import Final, Self
+from typing import Final
+
+from typing_extensions import Buffer
 
 from .exits import Exit
 
 class HostMemory:
-    """Host memory with the buffer protocol: anonymous pages of our own, or somebody's buffer kept alive. `Mapping` derives."""
+    """Host memory with the buffer protocol: anonymous pages of our own, or a buffer kept alive. `Mapping` derives."""
 
     @staticmethod
     def allocate(size: int) -> HostMemory: ...
@@ -81,7 +82,8 @@ class Cpu:
     def unknown_msr_exits(self, exits: bool) -> None: ...  # False: #GP(0)
     def read_xsave(self) -> bytes: ...
     def write_xsave(self, image: bytes) -> None: ...
-    def set_cpuid(self, leaves: list[tuple[int, int, int, int, int, int]]) -> None: ...  # leaf, subleaf, eax, ebx, ecx, edx
+    # leaf, subleaf, eax, ebx, ecx, edx
+    def set_cpuid(self, leaves: list[tuple[int, int, int, int, int, int]]) -> None: ...
     def get_cpuid(self) -> list[tuple[int, int, int, int, int, int]]: ...
     def capability(self, word: int) -> int: ...  # HV_VMX_CAP_*
     def inject(self, vector: int, error_code: int | None, kind: int) -> None: ...  # kind: VMX interruption type

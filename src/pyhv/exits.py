@@ -2,8 +2,8 @@
 
 Who moves RIP is the same on every engine:
 
-- PortIn, MmioLoad, MsrRead, MsrWrite: nothing has happened yet and RIP is on the instruction. `vcpu.answer(...)`, and the
-  next `run()` (or `finish()`) completes it before any interrupt.
+- PortIn, MmioLoad, MsrRead, MsrWrite: nothing has happened yet, RIP is on the instruction. `vcpu.answer(...)`, and
+  the next `run()` (or `finish()`) completes it before any interrupt.
 - PortOut, PortOutMany, MmioStore: posted, they are done when reported and RIP is after the instruction (still on it
   while further iterations of a REP, or further pieces of a wide store, remain).
 - Halted, Cpuid, Hypercall: RIP is after the instruction.
@@ -22,7 +22,7 @@ from .addresses import GPA, GVA
 
 @dataclass(frozen=True, slots=True)
 class PortIn:
-    """The guest reads an I/O port. Answer with the value, or for `count` > 1 (REP INS) with up to `count` items as bytes."""
+    """The guest reads a port. Answer with the value, or for `count` > 1 (REP INS) with up to `count` items as bytes."""
 
     port: int
     size_bytes: int
@@ -102,8 +102,8 @@ class MonitorTrap:
 
 
 @dataclass(frozen=True, slots=True)
-class Exception:  # noqa: A001 - the field's own word
-    """An exception that the exception bitmap intercepts; the guest has not seen it. RIP is on the instruction for faults.
+class Exception:
+    """An exception that the bitmap intercepts and the guest has not seen. RIP is on the instruction for faults.
 
     `error_code` is None for vectors without one; `address` is the faulting GVA of a #PF, else None.
     """
