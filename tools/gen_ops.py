@@ -20,7 +20,7 @@ KIND = {"r": 1, "m": 2, "i": 3, "sr": 4, "cr": 5, "dr": 6, "ptr": 7}
 WIDTHS = {"v": (16, 32, 64), "y": (32, 64)}
 ROW_KEYS = {
     "ins", "ops", "do", "width", "feature", "reads", "writes", "undefined",
-    "lock", "rep", "ends", "privilege", "mode", "oracle",
+    "lock", "rep", "ends", "privilege", "mode", "oracle", "counted",
 }  # fmt: skip
 
 
@@ -107,7 +107,7 @@ def row_initialiser(row: dict[str, Any], family: str) -> str:
     return (
         f'    {{"{row["ins"]}", "{row.get("ops", "")}", "{family}", Feature::{row.get("feature", "BASE")}, '
         f"{', '.join(flags)}, {', '.join(str(b).lower() for b in booleans)}, {mode}, "
-        f"{str(row.get('oracle', True)).lower()}}},"
+        f"{str(row.get('oracle', True)).lower()}, {str(row.get('counted', False)).lower()}}},"
     )
 
 

@@ -21,6 +21,7 @@ struct Row {
     bool lockable, takes_rep;
     i8 only_mode;      // 64: only there; -64: only elsewhere; 0: everywhere
     bool oracle;       // a user-mode program on the host can judge it
+    bool counted;      // a shift: which flags are written or undefined depends on the count
 };
 
 // One operand form at one width.
