@@ -1,0 +1,125 @@
+"""What is said about a run: the exit code, a sentence, figures, and all of it as JSON."""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+from pyhv.vmm.console import Capture
+from pyhv.vmm.outcome import (
+    GuestDied,
+    GuestExited,
+    HaltedForever,
+    Interrupted,
+    LimitReached,
+    NotCarried,
+    Outcome,
+    ResetAsked,
+    TextSeen,
+    TimedOut,
+)
+from pyhv.vmm.plan import Plan
+from pyhv.vmm.session import Result
+
+from .exit_codes import ExitCode, of_guest
+
+
+def exit_code(outcome: Outcome) -> int:
+    """The code of `docs/exit-codes.md`."""
+    match outcome:
+        case GuestExited(value, by):
+            return ExitCode.SUCCESS if by == "DOS" and value == 0 else of_guest(value)
+        case TextSeen():
+            return ExitCode.SUCCESS
+        case GuestDied():
+            return ExitCode.GUEST_DIED
+        case HaltedForever():
+            return ExitCode.HALTED
+        case NotCarried():
+            return ExitCode.NOT_CARRIED
+        case LimitReached():
+            return ExitCode.INSTRUCTION_LIMIT
+        case ResetAsked():
+            return ExitCode.RESET
+        case TimedOut():
+            return ExitCode.TIMEOUT
+        case Interrupted():
+            return ExitCode.INTERRUPTED
+        case _:
+            assert_never(outcome)
+
+
+def sentence(outcome: Outcome) -> str:
+    """How it ended, in words."""
+    match outcome:
+        case GuestExited(value, by):
+            return f"the guest exited with {value} by {by}"
+        case TextSeen(text):
+            return f"the guest printed {text!r}"
+        case GuestDied(why):
+            return f"the guest died: {why}"
+        case HaltedForever(why):
+            return f"the guest halted for ever: {why}"
+        case NotCarried(what):
+            return f"this machine does not carry what the guest asked for: {what}"
+        case LimitReached(instructions):
+            return f"the limit of instructions is reached, after {instructions:,}"
+        case ResetAsked(how):
+            return f"the guest asked for a reset ({how})"
+        case TimedOut(seconds):
+            return f"the time is over: {seconds:g} s"
+        case Interrupted():
+            return "interrupted"
+        case _:
+            assert_never(outcome)
+
+
+def name(outcome: Outcome) -> str:
+    """`GuestExited` as `guest-exited`, for programs."""
+    letters = type(outcome).__name__
+    return "".join(f"-{c.lower()}" if c.isupper() else c for c in letters).lstrip("-")
+
+
+def post_mortem(result: Result) -> list[str]:
+    """Registers and last instructions of a guest that ended badly."""
+    lines = []
+    if result.history:
+        *before, last = result.history
+        lines += ["last instructions:", *(f"    {line}" for line in before), f"  > {last}"]
+    if result.registers:
+        lines += ["registers:", *(f"    {line}" for line in result.registers)]
+    return lines
+
+
+def statistics(result: Result) -> list[str]:
+    """The figures of --stats."""
+    rate = result.instructions / result.exec_seconds if result.exec_seconds else 0.0
+    exits = ", ".join(f"{kind} {count:,}" for kind, count in result.exits.items())
+    return [
+        f"instructions: {result.instructions:,}",
+        f"time: {result.seconds:.3f} s, of them {result.exec_seconds:.3f} s in the guest ({rate / 1e6:,.1f} million/s)",
+        f"exits: {sum(result.exits.values()):,} ({exits})",
+    ]
+
+
+def as_dict(image: str, plan: Plan, result: Result, capture: Capture) -> dict[str, Any]:
+    """The object that --json prints."""
+    outcome = result.outcome
+    return {
+        "image": image,
+        "kind": plan.kind.value,
+        "mode": plan.mode.value,
+        "engine": result.engine,
+        "outcome": name(outcome),
+        "reason": sentence(outcome),
+        "exit_code": int(exit_code(outcome)),
+        "guest_value": outcome.value if isinstance(outcome, GuestExited) else None,
+        "instructions": result.instructions,
+        "seconds": round(result.seconds, 6),
+        "exec_seconds": round(result.exec_seconds, 6),
+        "exits": dict(result.exits),
+        "output": capture.data.decode("utf-8", "backslashreplace"),
+        "output_bytes": capture.total_bytes,
+        "output_truncated": capture.truncated,
+        "registers": list(result.registers),
+        "history": list(result.history),
+    }

@@ -1,0 +1,144 @@
+"""`hv run IMAGE`: find out what the image is, run it on a virtual PC, and say how it ended."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pyhv import BadArgument, HvError
+from pyhv.vmm import session
+from pyhv.vmm.console import Capture
+from pyhv.vmm.limits import Limits
+from pyhv.vmm.loaders import load
+from pyhv.vmm.plan import ImageError, Mode, Plan
+from pyhv.vmm.session import Result, Settings
+
+from . import report, values
+from .app import HvFailure, app, say
+from .exit_codes import ExitCode
+from .terminal import Progress, Terminal
+
+MAX_IMAGE_BYTES = 1 << 30
+
+
+@app.command("run", context_settings={"allow_interspersed_args": True})
+def run(  # noqa: PLR0917 - one a command-line option
+    image: Annotated[Path, typer.Argument(help="Flat binary, boot sector, DOS .COM, ELF, Multiboot, or firmware.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="For the guest: a DOS command tail, a kernel's command line.")
+    ] = None,
+    engine: Annotated[str | None, typer.Option(metavar="E", help="Engine to run on; `hv engines` lists them.")] = None,
+    memory: Annotated[
+        int,
+        typer.Option(metavar="SIZE", parser=values.memory_size, show_default="128M", help="RAM, such as 64M or 2G."),
+    ] = session.DEFAULT_MEMORY,
+    load_at: Annotated[
+        int | None,
+        typer.Option(
+            "--load", metavar="ADDR", parser=values.address, help="Take the image as a flat binary and put it here."
+        ),
+    ] = None,
+    entry: Annotated[
+        int | None,
+        typer.Option(metavar="ADDR", parser=values.address, help="Start here instead of where the image says."),
+    ] = None,
+    mode: Annotated[Mode | None, typer.Option(help="Processor mode at the start (flat binaries: real).")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="S", parser=values.seconds, help="End after S seconds, with exit code 124.")
+    ] = None,
+    max_instructions: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="End after N instructions, with exit code 14.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="End with exit code 0 once the guest has printed TEXT.")
+    ] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Print each instruction on stderr first (slow).")] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Print instructions, exits and time on stderr.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print only one JSON object on stdout; the guest's output is in it.")
+    ] = False,
+) -> None:
+    """Run a guest program on a virtual PC.
+
+    exit code is then (N << 1) | 1, so odd codes are the guest's. Even ones are ours: 0 success, 2 usage, 4 bad image,
+    code is then (N << 1) | 1, so odd codes are the guest's. Even ones are ours: 0 success, 2 usage, 4 bad image,
+    6 no such machine, 8 the guest died, 10 it halted for ever, 12 it asked for what is not here, 14 instruction limit,
+    16 reset, 124 timeout, 130 Ctrl-C.
+    """
+    limits = Limits(timeout, max_instructions, until.encode() if until else None)
+    on_trace = (lambda line: print(line, file=sys.stderr)) if trace else None
+    settings = Settings(engine, memory, limits, image.parent, on_trace)
+    try:
+        plan = _plan(image, mode=mode, load_at=load_at, entry=entry, arguments=" ".join(arguments or ()))
+        result, capture = _run(plan, settings, as_json)
+    except HvFailure as failure:
+        if as_json:
+            failed = {"image": str(image), "outcome": "error", "reason": str(failure), "exit_code": failure.code}
+            typer.echo(json.dumps(failed, indent=2))
+        raise
+    if as_json:
+        typer.echo(json.dumps(report.as_dict(str(image), plan, result, capture), indent=2))
+    _tell(result, stats, quiet=as_json)
+    raise typer.Exit(report.exit_code(result.outcome))
+
+
+def _plan(path: Path, *, mode: Mode | None, load_at: int | None, entry: int | None, arguments: str) -> Plan:
+    try:
+        image = _read(path)
+        return load(image, path.name, mode=mode, load_at=load_at, entry=entry, arguments=arguments)
+    except ImageError as error:
+        raise HvFailure(f"{path}: {error}", ExitCode.BAD_IMAGE) from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_IMAGE_BYTES + 1)
+    except IsADirectoryError:
+        raise HvFailure(f"{path} is a directory; `hv run` takes a file", ExitCode.BAD_IMAGE) from None
+    except FileNotFoundError:
+        raise HvFailure(f"{path} does not exist", ExitCode.BAD_IMAGE) from None
+    except OSError as error:
+        raise HvFailure(f"{path} cannot be read: {error.strerror}", ExitCode.BAD_IMAGE) from None
+    if len(data) > MAX_IMAGE_BYTES:
+        raise ImageError("the file has more than 1 GiB, which is no program")
+    return data
+
+
+def _run(plan: Plan, settings: Settings, as_json: bool) -> tuple[Result, Capture]:
+    with Terminal() as terminal:
+        progress = Progress(terminal.sink)
+        capture = Capture(None if as_json else progress)
+        settings = Settings(
+            settings.engine,
+            settings.memory_bytes,
+            settings.limits,
+            settings.directory,
+            settings.on_trace,
+            None if settings.on_trace else progress.update,
+        )
+        try:
+            return session.run(plan, settings, capture, terminal.source), capture
+        except ImageError as error:
+            raise HvFailure(str(error), ExitCode.BAD_IMAGE) from None
+        except BadArgument as error:
+            raise HvFailure(str(error), ExitCode.USAGE) from None
+        except HvError as error:
+            raise HvFailure(str(error), ExitCode.NO_MACHINE) from None
+        finally:
+            progress.clear()
+
+
+def _tell(result: Result, stats: bool, quiet: bool) -> None:
+    """A guest that ended by itself has said what it wanted; everything else gets a sentence."""
+    code = report.exit_code(result.outcome)
+    if code % 2 == 0 and code != ExitCode.SUCCESS:
+        say(report.sentence(result.outcome))
+        for line in () if quiet else report.post_mortem(result):
+            print(line, file=sys.stderr)
+    for line in report.statistics(result) if stats else ():
+        print(line, file=sys.stderr)

@@ -1,0 +1,81 @@
+"""The guest's terminal is ours: stdin feeds it, stdout shows it; progress goes to stderr, and only to a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import termios
+import time
+import tty
+from types import TracebackType
+from typing import Any, Self
+
+from pyhv.vmm.console import ByteSink, ByteSource, FdSink, FdSource, NoInput
+
+STDIN, STDOUT = 0, 1
+QUIET_SECONDS = 2.0  # progress appears when the guest has said nothing for so long
+CLEAR_LINE = "\r\x1b[K"
+
+
+class Terminal:
+    """While open, a terminal on stdin gives each key at once and unechoed; Ctrl-C stays ours."""
+
+    def __init__(self) -> None:
+        self._saved: list[Any] | None = None
+        self.source: ByteSource = FdSource(STDIN) if _is_open(STDIN) else NoInput()
+        self.sink: ByteSink = FdSink(STDOUT)
+
+    def __enter__(self) -> Self:
+        if _is_open(STDIN) and os.isatty(STDIN) and os.tcgetpgrp(STDIN) == os.getpgrp():
+            self._saved = termios.tcgetattr(STDIN)
+            tty.setcbreak(STDIN, termios.TCSADRAIN)
+            changed = termios.tcgetattr(STDIN)
+            changed[0] &= ~termios.ICRNL  # Enter is CR, as on a serial line
+            termios.tcsetattr(STDIN, termios.TCSADRAIN, changed)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._saved is not None:
+            termios.tcsetattr(STDIN, termios.TCSADRAIN, self._saved)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+class Progress:
+    """A sink before the real one; between the guest's lines it shows how far the run is."""
+
+    def __init__(self, onward: ByteSink) -> None:
+        self._onward = onward
+        self._shows = sys.stderr is not None and sys.stderr.isatty()
+        self._shown = False
+        self._at_line_start = True
+        self._last = time.monotonic()
+
+    def write(self, data: bytes) -> None:
+        self.clear()
+        self._last = time.monotonic()
+        self._at_line_start = data.endswith(b"\n")
+        self._onward.write(data)
+
+    def flush(self) -> None:
+        self._onward.flush()
+
+    def update(self, instructions: int, seconds: float) -> None:
+        """Called now and then during the run."""
+        if self._shows and self._at_line_start and time.monotonic() - self._last > QUIET_SECONDS:
+            self._shown = True
+            text = f"running: {seconds:.0f} s, {instructions / 1e6:,.0f} million instructions"
+            print(f"{CLEAR_LINE}{text}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._shown:
+            self._shown = False
+            print(CLEAR_LINE, end="", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Boards: what lies where."""

@@ -1,0 +1,123 @@
+"""A PC without a screen, disks or PCI: enough for boot sectors, kernels and firmware that speak by COM1.
+
+guest-physical                              ports
+┌───────────────────────┐ 0x0               0x020-021  interrupt controller, master
+│ RAM, up to 3 GiB      │                   0x040-043  timer
+├───────────────────────┤ LOW_RAM_END       0x061      speaker, timer 2
+│ (0xC000_0000)         │                   0x064      reset line of the keyboard controller
+│ nothing: reads give   │                   0x070-071  clock and CMOS memory
+│ all ones              │                   0x092      A20, fast reset
+├───────────────────────┤ 4 GiB - size      0x0A0-0A1  interrupt controller, slave
+│ firmware ROM, if any  │                   0x0E9      debug port
+├───────────────────────┤ 4 GiB             0x0F4      exit port
+│ the rest of the RAM   │                   0x3F8-3FF  COM1
+└───────────────────────┘                   0x402      debug port of firmware
+                                            0x4D0-4D1  edge or level
+                                            0xCF9      reset control
+IRQ 0 timer, IRQ 4 COM1. All other ports: all ones, among them PCI's (0xCF8, 0xCFC): no device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..bus import AddressSpace
+from ..console import ByteSink, ByteSource
+from ..devices.cmos import Cmos
+from ..devices.debug_port import DebugPort
+from ..devices.exit_port import ExitPort
+from ..devices.pic import EdgeLevel, PicPair
+from ..devices.pit import Pit8254
+from ..devices.serial import Uart16550
+from ..devices.system_control import KeyboardReset, ResetControl, SystemControlA, SystemControlB
+from ..outcome import GuestExited, Outcome, ResetAsked
+
+LOW_RAM_END = 0xC000_0000
+HIGH_RAM_START = 1 << 32
+
+PORT_PIC_MASTER, PORT_PIC_SLAVE = 0x20, 0xA0
+PORT_PIT = 0x40
+PORT_SYSTEM_B, PORT_SYSTEM_A = 0x61, 0x92
+PORT_KEYBOARD = 0x64
+PORT_CMOS = 0x70
+PORT_DEBUG, PORT_FIRMWARE_DEBUG = 0xE9, 0x402
+PORT_EXIT, PORT_EXIT_BYTES = 0xF4, 4
+PORT_COM1 = 0x3F8
+PORT_EDGE_LEVEL = 0x4D0
+PORT_RESET = 0xCF9
+
+IRQ_TIMER, IRQ_COM1 = 0, 4
+PORTS = 1 << 16
+
+
+def ram_ranges(ram_bytes: int) -> tuple[tuple[int, int], ...]:
+    """(GPA, bytes) of the RAM: below the device space, and the rest from 4 GiB."""
+    low = min(ram_bytes, LOW_RAM_END)
+    return ((0, low), (HIGH_RAM_START, ram_bytes - low)) if ram_bytes > low else ((0, low),)
+
+
+class Pc:
+    """The devices, joined. `outcome` is set when the guest ends the run through one of them."""
+
+    def __init__(
+        self, ram_bytes: int, now_ns: Callable[[], int], sink: ByteSink, source: ByteSource, mmio_bytes: int = 1 << 46
+    ) -> None:
+        self.ports = AddressSpace("port", PORTS)
+        self.mmio = AddressSpace("gpa", mmio_bytes)
+        self.sink, self.source = sink, source
+        self.outcome: Outcome | None = None
+        self.pics = PicPair()
+        self.timer = Pit8254(now_ns, self.pics.line(IRQ_TIMER))
+        self.com1 = Uart16550(sink, source, self.pics.line(IRQ_COM1))
+        ranges = ram_ranges(ram_bytes)
+        cmos = Cmos(ranges[0][1], ranges[1][1] if len(ranges) > 1 else 0)
+        debug = DebugPort(sink)
+        for device, at, size in (
+            (self.pics.master, PORT_PIC_MASTER, 2),
+            (self.timer, PORT_PIT, 4),
+            (SystemControlB(self.timer.counters[2]), PORT_SYSTEM_B, 1),
+            (KeyboardReset(self._reset), PORT_KEYBOARD, 1),
+            (cmos, PORT_CMOS, 2),
+            (SystemControlA(self._reset), PORT_SYSTEM_A, 1),
+            (self.pics.slave, PORT_PIC_SLAVE, 2),
+            (debug, PORT_DEBUG, 1),
+            (ExitPort(self._exit), PORT_EXIT, PORT_EXIT_BYTES),
+            (self.com1, PORT_COM1, 8),
+            (debug, PORT_FIRMWARE_DEBUG, 1),
+            (EdgeLevel(self.pics), PORT_EDGE_LEVEL, 2),
+            (ResetControl(self._reset), PORT_RESET, 1),
+        ):
+            self.ports.attach(device, at=at, size=size)
+
+    @property
+    def interrupt_pending(self) -> bool:
+        """INTR of the processor."""
+        return self.pics.pending
+
+    def acknowledge(self) -> int:
+        """The vector of the pending interrupt."""
+        return self.pics.acknowledge()
+
+    def next_event_ns(self) -> int | None:
+        """When a device does something by itself, on the VM's clock."""
+        return self.timer.next_event_ns()
+
+    def advance(self, now_ns: int) -> None:
+        """Let the devices do what is due."""
+        self.timer.advance(now_ns)
+        self.com1.poll()
+
+    def why_nothing_wakes(self) -> str | None:
+        """None when a device can still interrupt; else why none can."""
+        timer = self.timer.next_event_ns() is not None
+        if (timer and self.pics.enabled(IRQ_TIMER)) or (self.com1.can_interrupt and self.pics.enabled(IRQ_COM1)):
+            return None
+        if not timer and not self.com1.can_interrupt:
+            return "no device could interrupt: the timer does not run, and COM1's receive interrupt is off"
+        return "the devices that could interrupt (timer, COM1) are masked in the interrupt controller"
+
+    def _exit(self, value: int) -> None:
+        self.outcome = GuestExited(value, f"port {PORT_EXIT:#x}")
+
+    def _reset(self, how: str) -> None:
+        self.outcome = ResetAsked(how)

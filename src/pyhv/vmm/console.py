@@ -1,0 +1,143 @@
+"""Where a guest's terminal ends: a sink for its bytes and a source of what is typed."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections import deque
+from typing import Protocol
+
+
+class ByteSink(Protocol):
+    """Takes what the guest prints."""
+
+    def write(self, data: bytes) -> None: ...
+    def flush(self) -> None: ...
+
+
+class ByteSource(Protocol):
+    """Gives what is typed, without waiting."""
+
+    @property
+    def ended(self) -> bool:
+        """Nothing will ever come again."""
+
+    def ready(self) -> bool: ...
+    def read(self) -> int | None: ...
+    def wait(self, seconds: float) -> bool:
+        """Sleep until a byte is there (True) or the time is over; with nothing to wait for just sleeps."""
+
+
+class Capture:
+    """A sink that keeps the last `limit_bytes` of what was printed and passes everything on."""
+
+    def __init__(self, onward: ByteSink | None = None, limit_bytes: int = 1 << 20) -> None:
+        self._onward = onward
+        self._limit = limit_bytes
+        self._kept = bytearray()
+        self.total_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        self.total_bytes += len(data)
+        self._kept += data
+        if len(self._kept) > 2 * self._limit:
+            del self._kept[: -self._limit]
+        if self._onward:
+            self._onward.write(data)
+
+    def flush(self) -> None:
+        if self._onward:
+            self._onward.flush()
+
+    @property
+    def data(self) -> bytes:
+        return bytes(self._kept[-self._limit :])
+
+    @property
+    def truncated(self) -> bool:
+        return self.total_bytes > self._limit
+
+
+class FdSink:
+    """A file descriptor, written at line ends, when 4 KiB have gathered, and when somebody flushes."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._gathered = bytearray()
+
+    def write(self, data: bytes) -> None:
+        self._gathered += data
+        if data.endswith(b"\n") or len(self._gathered) >= 4096:
+            self.flush()
+
+    def flush(self) -> None:
+        while self._gathered:
+            del self._gathered[: os.write(self._fd, self._gathered)]
+
+
+class NoInput:
+    """A source that has ended."""
+
+    ended = True
+
+    def ready(self) -> bool:
+        return False
+
+    def read(self) -> int | None:
+        return None
+
+    def wait(self, seconds: float) -> bool:
+        select.select([], [], [], seconds)
+        return False
+
+
+class FdSource:
+    """A file descriptor (a terminal, a pipe, a file) read when it has something."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._typed: deque[int] = deque()
+        self._closed = False
+
+    @property
+    def ended(self) -> bool:
+        return self._closed and not self._typed
+
+    def ready(self) -> bool:
+        return bool(self._typed) or self.wait(0)
+
+    def read(self) -> int | None:
+        return self._typed.popleft() if self.ready() else None
+
+    def wait(self, seconds: float) -> bool:
+        if self._typed:
+            return True
+        if self._closed:
+            select.select([], [], [], seconds)
+            return False
+        readable, _, _ = select.select([self._fd], [], [], seconds)
+        if readable:
+            data = os.read(self._fd, 4096)
+            self._closed = not data
+            self._typed.extend(data)
+        return bool(self._typed)
+
+
+class BytesSource(NoInput):
+    """Bytes that are typed at once: for tests and for `hv run` without a terminal."""
+
+    def __init__(self, data: bytes) -> None:
+        self._typed = deque(data)
+
+    @property
+    def ended(self) -> bool:  # type: ignore[override]
+        return not self._typed
+
+    def ready(self) -> bool:
+        return bool(self._typed)
+
+    def read(self) -> int | None:
+        return self._typed.popleft() if self._typed else None
+
+    def wait(self, seconds: float) -> bool:
+        return bool(self._typed) or super().wait(seconds)

@@ -1,0 +1,103 @@
+"""Instructions and registers as text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from pyhv import HvError, Instruction, SegmentRegister, VCpu
+
+_GENERAL = (
+    "rax",
+    "rbx",
+    "rcx",
+    "rdx",
+    "rsi",
+    "rdi",
+    "rbp",
+    "rsp",
+    "r8",
+    "r9",
+    "r10",
+    "r11",
+    "r12",
+    "r13",
+    "r14",
+    "r15",
+)
+_SEGMENTS = ("cs", "ss", "ds", "es", "fs", "gs")
+_MASK = (1 << 64) - 1
+
+
+def linear_rip(cpu: VCpu) -> int:
+    """The linear address of the next instruction: CS.base counts outside 64-bit code, where it is 0 anyway."""
+    return int(cpu.segments.cs.base + cpu.regs.rip) & _MASK
+
+
+def instruction_at(cpu: VCpu, gva: int) -> Instruction | None:
+    """The instruction there, read in the processor's present mode; None where there is no memory or no meaning."""
+    try:
+        found = cpu.disassemble(gva, 1)
+    except HvError:
+        return None
+    return found[0] if found else None
+
+
+def show(cpu: VCpu, gva: int) -> str:
+    """One line: address, bytes, text."""
+    found = instruction_at(cpu, gva)
+    return str(found) if found else f"{gva:#x}: (no instruction can be read here)"
+
+
+def printer(cpu: VCpu, write: Callable[[str], object]) -> Callable[[], None]:
+    """For tracing: each call writes the instruction that comes next."""
+
+    def before_step() -> None:
+        write(show(cpu, linear_rip(cpu)))
+
+    return before_step
+
+
+def history(cpu: VCpu) -> list[str]:
+    """The last instructions that the processor remembers, oldest first, and the one that it is on."""
+    now = linear_rip(cpu)
+    try:
+        addresses = [row[0] for row in cpu.traced()]
+    except HvError:
+        addresses = []
+    if not addresses or addresses[-1] != now:
+        addresses.append(now)
+    return [show(cpu, address) for address in addresses]
+
+
+def registers(cpu: VCpu) -> list[str]:
+    """General registers, flags by name, segments, control registers, tables: a few lines."""
+    long = bool(cpu.msrs["EFER"] & 0x400)
+    return [*_general(cpu, 16 if long else 8), *_flags_and_control(cpu), *_segments(cpu)]
+
+
+def _general(cpu: VCpu, digits: int) -> Iterator[str]:
+    names = _GENERAL if digits == 16 else _GENERAL[:8]
+    cells = [f"{_spelled(n, digits):>3} {int(getattr(cpu.regs, n)):0{digits}x}" for n in names]
+    for row in range(0, len(cells), 4):
+        yield "  ".join(cells[row : row + 4])
+    yield f"{_spelled('rip', digits):>3} {int(cpu.regs.rip):0{digits}x}  flags {cpu.regs.rflags!r}"
+
+
+def _spelled(name: str, digits: int) -> str:
+    return name if digits == 16 else "e" + name[1:]
+
+
+def _flags_and_control(cpu: VCpu) -> Iterator[str]:
+    yield f"cr0 {cpu.regs.cr0!r}  cr2 {int(cpu.regs.cr2):#x}  cr3 {int(cpu.regs.cr3):#x}"
+    yield f"cr4 {cpu.regs.cr4!r}  efer {int(cpu.msrs['EFER']):#x}"
+
+
+def _segments(cpu: VCpu) -> Iterator[str]:
+    cells = []
+    for name in _SEGMENTS:
+        segment: SegmentRegister = getattr(cpu.segments, name)
+        cells.append(f"{name} {segment.selector:04x} base {segment.base:#x} limit {segment.limit:#x}")
+    for row in range(0, len(cells), 2):
+        yield "  ".join(f"{cell:<44}" for cell in cells[row : row + 2]).rstrip()
+    gdtr, idtr = cpu.segments.gdtr, cpu.segments.idtr
+    yield f"gdt {gdtr.base:#x} limit {gdtr.limit:#x}  idt {idtr.base:#x} limit {idtr.limit:#x}"

@@ -1,0 +1,270 @@
+"""The loop: run to the next exit, answer it from the buses, let time pass for the devices, until something ends it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import assert_never
+
+from pyhv import (
+    BadGuestState,
+    BudgetSpent,
+    Cpuid,
+    CrAccess,
+    DeadlinePassed,
+    DrAccess,
+    Exit,
+    Halted,
+    Hypercall,
+    InterruptWindow,
+    Kicked,
+    MmioFetch,
+    MmioLoad,
+    MmioStore,
+    MonitorTrap,
+    MsrRead,
+    MsrWrite,
+    NmiWindow,
+    PortIn,
+    PortOut,
+    PortOutMany,
+    Shutdown,
+    Unnamed,
+    VCpu,
+    VirtualMachine,
+)
+from pyhv import (
+    Exception as ExceptionExit,
+)
+
+from .autopsy import explain_fetch, explain_shutdown
+from .boards.pc import Pc
+from .limits import Limits, WatchingSink
+from .outcome import (
+    GuestDied,
+    HaltedForever,
+    Interrupted,
+    LimitReached,
+    NotCarried,
+    Outcome,
+    TextSeen,
+    TimedOut,
+)
+from .personality import Personality
+
+NS = 1_000_000_000
+SLICE_NS = 50_000_000  # how long output may stay unseen and input unnoticed
+REP_IN_ITEMS = 4096  # items answered at once
+
+
+class Run:
+    """One run of one processor on a board."""
+
+    def __init__(
+        self,
+        vm: VirtualMachine,
+        cpu: VCpu,
+        board: Pc,
+        limits: Limits,
+        *,
+        personality: Personality | None = None,
+        watch: WatchingSink | None = None,
+        before_step: Callable[[], None] | None = None,
+        on_slice: Callable[[int, float], None] | None = None,
+    ) -> None:
+        """`before_step` is called before each instruction, which is slow; `on_slice` about 20 times a second."""
+        self._vm, self._cpu, self._board, self._limits = vm, cpu, board, limits
+        self._personality, self._watch = personality, watch
+        self._before_step, self._on_slice = before_step, on_slice
+        self._now: Callable[[], int] = lambda: vm.clock.now_ns
+        self._window_asked = False
+        self._first_instruction = cpu.instructions
+        self._started_ns = self._now()
+        self._end_ns = None if limits.seconds is None else self._started_ns + int(limits.seconds * NS)
+        self._slice_ns = self._started_ns
+        self.exits: Counter[str] = Counter()
+
+    @property
+    def instructions(self) -> int:
+        """Executed in this run."""
+        return self._cpu.instructions - self._first_instruction
+
+    @property
+    def seconds(self) -> float:
+        """Passed on the VM's clock since the start."""
+        return (self._now() - self._started_ns) / NS
+
+    def to_the_end(self) -> Outcome:
+        """Run until the guest, a limit or Ctrl-C ends it. Output is flushed."""
+        try:
+            while True:
+                outcome = self._once()
+                if outcome is not None:
+                    return outcome
+        except KeyboardInterrupt:
+            return Interrupted()
+        finally:
+            self._board.sink.flush()
+
+    def _once(self) -> Outcome | None:
+        """One exit."""
+        self._ask_for_window()
+        exit_ = self._next_exit()
+        self.exits[type(exit_).__name__] += 1
+        outcome = self._answer(exit_) or self._board.outcome
+        if outcome is None and self._watch and self._watch.seen:
+            return TextSeen(self._limits.until.decode("utf-8", "replace") if self._limits.until else "")
+        return outcome
+
+    def _next_exit(self) -> Exit:
+        now = self._now()
+        if now >= self._slice_ns:
+            self._turn_slice(now)
+        budget = None
+        if self._limits.instructions is not None:
+            budget = self._limits.instructions - self.instructions
+            if budget <= 0:
+                return BudgetSpent()
+        if self._before_step:
+            if self._end_ns is not None and now >= self._end_ns:
+                return DeadlinePassed()
+            self._before_step()
+            return self._cpu.step()
+        return self._cpu.run(deadline_ns=self._deadline(), budget=budget)
+
+    def _deadline(self) -> int:
+        """The next moment that somebody has to look: the end of the slice, a device's event, the end of the time."""
+        deadline = self._slice_ns
+        event = self._board.next_event_ns()
+        if event is not None and event < deadline:
+            deadline = event
+        if self._end_ns is not None and self._end_ns < deadline:
+            deadline = self._end_ns
+        return deadline
+
+    def _turn_slice(self, now: int) -> None:
+        self._slice_ns = now + SLICE_NS
+        self._board.sink.flush()
+        self._board.advance(now)
+        if self._on_slice:
+            self._on_slice(self.instructions, self.seconds)
+
+    def _ask_for_window(self) -> None:
+        """While a device interrupts, ask to hear when the processor can take it."""
+        if self._board.interrupt_pending != self._window_asked:
+            self._window_asked = not self._window_asked
+            self._cpu.controls.interrupt_window = self._window_asked
+
+    def _answer(self, exit_: Exit) -> Outcome | None:
+        """Do what the exit asks for; an outcome ends the run."""
+        match exit_:
+            case PortOut(port, size, data):
+                self._board.ports.write(port, size, data)
+            case PortIn(port, size, count):
+                self._cpu.answer(self._port_in(port, size, count))
+            case PortOutMany(port, size, data):
+                for i in range(0, len(data), size):
+                    self._board.ports.write(port, size, int.from_bytes(data[i : i + size], "little"))
+            case MmioLoad(gpa, size):
+                self._cpu.answer(self._board.mmio.read(gpa, size))
+            case MmioStore(gpa, size, value):
+                self._board.mmio.write(gpa, size, value)
+            case DeadlinePassed():
+                return self._time_passed()
+            case InterruptWindow():
+                self._interrupt()
+            case MonitorTrap():
+                if self._before_step and self._now() >= (self._board.next_event_ns() or self._slice_ns):
+                    self._board.advance(self._now())
+            case Halted():
+                return self._halted()
+            case _:
+                return self._answer_rare(exit_)
+        return None
+
+    def _answer_rare(self, exit_: Exit) -> Outcome | None:
+        match exit_:
+            case ExceptionExit():
+                if self._personality:
+                    return self._personality.exception(exit_, self._wait)
+                return NotCarried(f"exception {exit_.vector} was intercepted, which nobody asked for")
+            case Shutdown():
+                return GuestDied(explain_shutdown(self._cpu, self._vm))
+            case MmioFetch(gpa):
+                return GuestDied(explain_fetch(self._cpu, gpa))
+            case BadGuestState(reason):
+                return GuestDied(f"the processor cannot run in this state: {reason}")
+            case BudgetSpent():
+                return LimitReached(self.instructions)
+            case Kicked():
+                return Interrupted()
+            case Hypercall():
+                return NotCarried("VMCALL: the guest calls a hypervisor interface, and this machine has none")
+            case MsrRead(msr) | MsrWrite(msr):
+                self._cpu.refuse()
+                return NotCarried(f"MSR {msr:#x}, which this machine does not have")
+            case CrAccess() | DrAccess() | Cpuid() | NmiWindow() | Unnamed():
+                return NotCarried(f"an exit that nobody asked for: {exit_}")
+            case (
+                PortOut()
+                | PortIn()
+                | PortOutMany()
+                | MmioLoad()
+                | MmioStore()
+                | DeadlinePassed()
+                | InterruptWindow()
+                | MonitorTrap()
+                | Halted()
+            ):
+                raise AssertionError(f"answered before: {exit_}")
+            case _:
+                assert_never(exit_)
+
+    def _port_in(self, port: int, size: int, count: int) -> int | bytes:
+        ports = self._board.ports
+        if count == 1:
+            return ports.read(port, size)
+        return b"".join(ports.read(port, size).to_bytes(size, "little") for _ in range(min(count, REP_IN_ITEMS)))
+
+    def _interrupt(self) -> None:
+        """The processor can take an interrupt: give it the highest one."""
+        self._window_asked = False
+        self._cpu.controls.interrupt_window = False
+        if self._board.interrupt_pending:
+            self._cpu.inject(self._board.acknowledge())
+
+    def _time_passed(self) -> Outcome | None:
+        now = self._now()
+        if self._end_ns is not None and now >= self._end_ns:
+            return TimedOut(self._limits.seconds or 0.0)
+        self._board.advance(now)
+        return None
+
+    def _halted(self) -> Outcome | None:
+        """HLT: wait for a device, or say why there is nothing to wait for."""
+        if self._personality:
+            handled, outcome = self._personality.halted(self._wait)
+            if handled:
+                return outcome
+        if not self._cpu.regs.rflags.if_:
+            return HaltedForever(
+                "HLT with interrupts off (RFLAGS.IF = 0): only an NMI could wake it, and nothing here sends one"
+            )
+        while not self._board.interrupt_pending:
+            why = self._board.why_nothing_wakes()
+            if why:
+                return HaltedForever(f"HLT, and {why}")
+            outcome = self._wait()
+            if outcome:
+                return outcome
+        return None
+
+    def _wait(self) -> Outcome | None:
+        """Sleep until something may have happened, a slice at most; an outcome when the time is over."""
+        now = self._now()
+        if self._end_ns is not None and now >= self._end_ns:
+            return TimedOut(self._limits.seconds or 0.0)
+        self._turn_slice(now)
+        self._board.source.wait(max(self._deadline() - self._now(), 0) / NS)
+        self._board.advance(self._now())
+        return None

@@ -1,0 +1,120 @@
+"""Putting a plan into a VM: segments into memory, the processor to the first instruction."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from pyhv import Mapping, Perm, Table, VCpu, VirtualMachine
+
+from .boards.pc import LOW_RAM_END, ram_ranges
+from .loaders.multiboot import information
+from .paging import LARGE, PAGE, PageTables
+from .plan import ImageError, Kind, Mode, Plan
+from .room import Room
+from .sizes import show_size
+
+STACK_BYTES = 64 << 10
+FOUR_GIB = 1 << 32
+REAL_STACK = 0x7C00
+REAL_STACK_LOWEST = 0x600  # above the vectors and the BIOS data area
+GDT_CODE32, GDT_CODE64, GDT_DATA = 0x00CF_9B00_0000_FFFF, 0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What lies in memory now. The mappings keep it alive; `roms` are the read-only ones."""
+
+    ram: tuple[Mapping, ...]
+    roms: tuple[Mapping, ...]
+
+
+def place(plan: Plan, vm: VirtualMachine, ram_bytes: int) -> Placed:
+    """Map RAM and ROM and copy the segments in. Raises ImageError for segments that have no room, before mapping."""
+    ranges = ram_ranges(ram_bytes)
+    for segment in plan.segments:
+        if not segment.rom and not any(at <= segment.gpa and segment.end <= at + size for at, size in ranges):
+            raise ImageError(_no_room(segment.gpa, segment.end, ram_bytes))
+    ram = tuple(vm.map(at=at, size=size) for at, size in ranges)
+    roms = []
+    for segment in plan.segments:
+        if segment.rom:
+            rom = vm.map(at=segment.gpa, size=len(segment.data), perm=Perm.RX)
+            rom[0 : len(segment.data)] = segment.data
+            roms.append(rom)
+        elif segment.data:
+            vm.write(segment.gpa, segment.data)
+    return Placed(ram, tuple(roms))
+
+
+def start(plan: Plan, vm: VirtualMachine, cpu: VCpu, ram_bytes: int) -> None:
+    """Bring the processor to the plan's first instruction, with the tables and the stack that its mode needs."""
+    if plan.kind is Kind.FIRMWARE:
+        cpu.reset()
+        return
+    if plan.mode is Mode.REAL:
+        _start_real(plan, cpu)
+    else:
+        _start_flat(plan, vm, cpu, ram_bytes)
+    for name, value in plan.registers.items():
+        setattr(cpu.regs, name, value)
+
+
+def _no_room(start: int, end: int, ram_bytes: int) -> str:
+    what = f"the image wants memory at {start:#x} to {end:#x}, and the machine has {show_size(ram_bytes)} of RAM"
+    if end <= LOW_RAM_END:
+        return f"{what}; --memory {-(-end // (1 << 20))}M would do"
+    return f"{what} (none at {LOW_RAM_END:#x} to {FOUR_GIB:#x}); link or load it lower"
+
+
+def _start_real(plan: Plan, cpu: VCpu) -> None:
+    for name in ("cs", "ds", "es", "ss"):
+        if name == "cs" or plan.kind is Kind.DOS:
+            cpu.segments[name].load_real(plan.code_base >> 4)  # type: ignore[union-attr]
+    lowest = min(segment.gpa for segment in plan.segments)
+    cpu.regs.rsp = lowest if REAL_STACK_LOWEST <= lowest < 0x10000 else REAL_STACK
+    cpu.regs.rip = plan.entry - plan.code_base
+
+
+def _start_flat(plan: Plan, vm: VirtualMachine, cpu: VCpu, ram_bytes: int) -> None:
+    low_bytes = ram_ranges(ram_bytes)[0][1]
+    room = Room(low_bytes, [(s.gpa, s.end) for s in plan.segments])
+    if plan.mode is Mode.LONG:
+        cpu.enter_long(_page_tables(plan, vm, room, ram_bytes))
+    else:
+        cpu.enter_protected()
+    gdt = struct.pack("<3Q", 0, GDT_CODE64 if plan.mode is Mode.LONG else GDT_CODE32, GDT_DATA)
+    at = room.allocate(PAGE)
+    vm.write(at, gdt)
+    cpu.segments.gdtr = Table(at, len(gdt) - 1)
+    cpu.regs.rsp = room.allocate(STACK_BYTES) + STACK_BYTES
+    cpu.regs.rip = plan.entry
+    if plan.wants_info:
+        cpu.regs.rbx = _information(plan, vm, room, ram_bytes)
+
+
+def _page_tables(plan: Plan, vm: VirtualMachine, room: Room, ram_bytes: int) -> int:
+    """Identity for the first 4 GiB and all RAM, and the windows of the executable. Returns CR3."""
+    top = max(FOUR_GIB, *(at + size for at, size in ram_ranges(ram_bytes)))
+
+    def build(at: int) -> bytes:
+        tables = PageTables(at)
+        tables.map(0, 0, -(-top // LARGE) * LARGE)
+        for window in plan.windows:
+            tables.map(window.gva, window.gpa, window.size_bytes)
+        return tables.data
+
+    at = room.allocate(len(build(0)))
+    vm.write(at, build(at))
+    return at
+
+
+def _information(plan: Plan, vm: VirtualMachine, room: Room, ram_bytes: int) -> int:
+    ranges = ram_ranges(ram_bytes)
+    high = ranges[1][1] if len(ranges) > 1 else 0
+    at = room.allocate(PAGE)
+    block = information(ranges[0][1], high, at, plan.arguments)
+    if len(block) > PAGE:
+        raise ImageError(f"the command line has {len(plan.arguments)} characters, more than fit into {PAGE} bytes")
+    vm.write(at, block)
+    return at
