@@ -17,6 +17,7 @@ class EngineStatus:
     works: bool
     reason: str
     abilities: Sequence[str] = field(default_factory=tuple)
+    denied: bool = False  # it would work, but this process may not use it
 
 
 class EngineClock(Protocol):
@@ -94,4 +95,5 @@ class Engine(Protocol):
     max_vcpus: int
 
     def status(self) -> EngineStatus: ...
-    def create_vm(self) -> EngineVm: ...
+    def create_vm(self, ns_per_instruction: float = 0.0) -> EngineVm: ...  # > 0: time is counted in instructions
+    def capability(self, word: int) -> int: ...  # HV_VMX_CAP_*, without a VM; KeyError for an unknown word

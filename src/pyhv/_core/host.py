@@ -1,0 +1,114 @@
+"""What the host process has mapped.
+
+A range nobody has mapped, or that cannot be written, is found before a guest uses it.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, SupportsIndex
+
+from .. import _silicon
+from ..errors import BadArgument, Denied, NoResources
+from .checks import aligned, integer
+from .perm import Perm
+
+_MAPS: Final = Path("/proc/self/maps")
+_given: Final[dict[int, _silicon.HostMemory]] = {}  # by address: what `allocate` gave out
+_lock: Final = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class HostRange:
+    """One line of /proc/self/maps: HVAs `start` to `end`, and whether they can be read and written now."""
+
+    start: int
+    end: int
+    readable: bool
+    writable: bool
+
+
+def parse_maps(text: str) -> list[HostRange]:
+    """The ranges of a /proc/PID/maps, lowest first. Source: Linux, Documentation/filesystems/proc.rst."""
+    ranges = []
+    for line in text.splitlines():
+        bounds, rights, _ = line.split(" ", 2)
+        start, _, end = bounds.partition("-")
+        ranges.append(HostRange(int(start, 16), int(end, 16), rights[0] == "r", rights[1] == "w"))
+    return ranges
+
+
+def require_mapped(address: int, size: int, perm: Perm) -> None:
+    """Check that this process has mapped `size` bytes at HVA `address` and may itself do what `perm` gives the guest.
+
+    Raises BadArgument where nobody has mapped something, Denied where host pages are not readable or not writable.
+    EXEC asks nothing of the host.
+    """
+    end, position = address + size, address
+    for entry in parse_maps(_MAPS.read_text()):
+        if entry.end <= position:
+            continue
+        if entry.start > position:
+            break
+        _require_rights(entry, position, perm)
+        position = entry.end
+        if position >= end:
+            return
+    raise BadArgument(
+        f"host memory {address:#x} to {end:#x}: nobody in this process has mapped {position:#x};"
+        " map it first (mmap, hv_vm_allocate), or pass a buffer"
+    )
+
+
+def _require_rights(entry: HostRange, position: int, perm: Perm) -> None:
+    if perm & Perm.WRITE and not entry.writable:
+        raise Denied(
+            f"host memory at {position:#x} is not writable, so the guest cannot have WRITE; READ | EXEC would do"
+        )
+    if perm and not entry.readable:
+        raise Denied(f"host memory at {position:#x} is not readable; mprotect it with PROT_READ first")
+
+
+def allocate(size: SupportsIndex, page: int) -> int:
+    """Zeroed, page-aligned memory; its address.
+
+    Raises BadArgument for 0 or part of a page, NoResources when there is none.
+    """
+    length = aligned("size", size, page)
+    if not length:
+        raise BadArgument(f"size is 0; at least one page of {page} bytes would do")
+    try:
+        memory = _silicon.HostMemory(None, length)
+    except (MemoryError, OSError) as failed:
+        raise NoResources(f"the host does not give {length:#x} bytes of memory: {failed}") from None
+    with _lock:
+        _given[memory.address] = memory
+    return memory.address
+
+
+def deallocate(address: SupportsIndex, size: SupportsIndex) -> None:
+    """Give back what `allocate` gave. A guest that has it mapped keeps it alive.
+
+    Raises BadArgument for anything else.
+    """
+    start, length = integer("uva", address), integer("size", size)
+    with _lock:
+        memory = _given.get(start)
+        if memory is None:
+            raise BadArgument(f"hv_vm_allocate gave no memory at {start:#x}, or it was given back already")
+        if len(memory) != length:
+            raise BadArgument(
+                f"the memory at {start:#x} has {len(memory):#x} bytes, so size {length:#x} is not all of it"
+            )
+        del _given[start]
+
+
+def owner_of(address: int) -> _silicon.HostMemory | None:
+    """The memory from `allocate` that an address lies in."""
+    with _lock:
+        for start, memory in _given.items():
+            if start <= address < start + len(memory):
+                return memory
+    return None

@@ -1,0 +1,31 @@
+"""Which thread is which.
+
+A token lives exactly as long as its thread, so an owner that has ended is told from a new thread with its number.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+
+class ThreadToken:
+    """One thread of this process. Hold it weakly: it dies with the thread."""
+
+    __slots__ = ("__weakref__", "name", "vcpu")
+
+    def __init__(self) -> None:
+        self.name = threading.current_thread().name
+        self.vcpu: Any = None  # a weak reference to the vCPU that this thread owns, under strict rules
+
+
+_local = threading.local()
+
+
+def current() -> ThreadToken:
+    """The token of the calling thread."""
+    try:
+        token: ThreadToken = _local.token
+    except AttributeError:
+        token = _local.token = ThreadToken()
+    return token

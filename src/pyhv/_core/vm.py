@@ -1,0 +1,313 @@
+"""One virtual machine: an address space, a clock, and vCPUs."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterable, MutableMapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self, SupportsIndex, cast
+
+from ..engines import select
+from ..engines.base import Engine, EngineClock, EngineVcpu, EngineVm
+from ..errors import Busy, Closed, NoDevice, NoResources
+from . import threads
+from .checks import aligned, integer
+from .closed import ClosedEngine
+from .cpuid import checked
+from .mapping import Mapping, of_buffer
+from .perm import Perm
+from .rules import RELAXED, Rules
+from .space import AddressSpace, HostOwner
+from .vcpu import VCpu
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_STOP_SECONDS: Final = 10.0
+_create = threading.Lock()
+_live: weakref.WeakSet[VirtualMachine] = weakref.WeakSet()
+_left_behind: list[object] = []  # engines of VMs from before a fork; they are never touched in the child
+_sole: VirtualMachine | None = None  # the VM of the process, under strict rules
+
+
+class VirtualMachine:
+    """A virtual machine. As a context manager it kicks its vCPUs at the end, waits for them, and closes.
+
+    `engine`: a name (`soft`, `kvm`, `apple`), an Engine, or None for $PYHV_ENGINE or else the best that works here.
+    `ns_per_instruction` > 0 counts the VM's time in executed instructions instead of taking the host's: runs repeat
+    exactly. Any number may live at once. Raises EngineUnavailable, BadArgument for an unknown name. Apple:
+    hv_vm_create.
+    """
+
+    def __init__(
+        self, engine: str | Engine | None = None, *, ns_per_instruction: float = 0.0, rules: Rules = RELAXED
+    ) -> None:
+        chosen = engine_for(rules, engine)
+        self.rules: Final = rules
+        self.engine_name: Final = chosen.name
+        self.gpa_bits: Final = chosen.gpa_bits
+        self.page_bytes: Final = chosen.page_bytes
+        self.max_vcpus: Final = chosen.max_vcpus
+        self._closed: str | None = None
+        self._lock = threading.Lock()
+        self._vcpus: MutableMapping[int, VCpu] = {} if rules.bound_to_thread else weakref.WeakValueDictionary()
+        with _create:
+            if rules.one_vm_per_process:
+                _require_no_other()
+            self._engine: EngineVm = chosen.create_vm(ns_per_instruction)
+            self.space: Final = AddressSpace(self._engine, chosen.page_bytes, chosen.gpa_bits)
+            _register(self)
+
+    @property
+    def clock(self) -> EngineClock:
+        """The VM's time: `clock.now_ns`, and `clock.tsc_hz`."""
+        return self._engine.clock
+
+    # Memory.
+
+    def map(
+        self,
+        host: Buffer | None = None,
+        *,
+        at: SupportsIndex,
+        size: SupportsIndex | None = None,
+        perm: SupportsIndex = Perm.RWX,
+    ) -> Mapping:
+        """Back guest-physical addresses from `at` on with host memory, and return it as a buffer.
+
+        Without `host`: `size` bytes of zeroed memory. With it: a contiguous, page-aligned, writable buffer (read-only
+        ones without WRITE in `perm`), or the first `size` bytes of it. `at` and the size are whole pages
+        (`page_bytes`: 4096). Raises BadArgument, Denied (WRITE over read-only memory), HvError where something is
+        mapped already. Nothing is changed then. Apple: hv_vm_map, since 10.10 (Intel), 11.0 (Apple silicon).
+        """
+        self.require_open()
+        if host is None:
+            if size is None:
+                raise TypeError("map() takes a buffer, or a size for new memory: map(at=0, size=1 << 20)")
+            self.space.check(at, size)
+            mapping = self._allocate(integer("size", size))
+        else:
+            aligned("gpa", at, self.page_bytes)
+            mapping = of_buffer(host, size)
+        mapping.attach(self.space, at, perm)
+        return mapping
+
+    def _allocate(self, size: int) -> Mapping:
+        try:
+            return Mapping(None, size)
+        except (MemoryError, OSError) as failed:
+            raise NoResources(f"the host does not give {size:#x} bytes of memory: {failed}") from None
+
+    def map_host(
+        self, address: int, *, at: SupportsIndex, size: SupportsIndex, perm: SupportsIndex, keep: HostOwner
+    ) -> None:
+        """Back guest-physical addresses with memory of this process that `keep` answers for. Apple: hv_vm_map."""
+        self.require_open()
+        self.space.map(at, address, size, perm, keep)
+
+    def unmap(self, *, at: SupportsIndex, size: SupportsIndex) -> None:
+        """Take a range of whole pages away from the guest, parts of mappings too; holes in it are passed over.
+
+        Returns when no vCPU can touch the pages any more. Raises BadArgument, HvError when nothing in it is mapped.
+        Apple: hv_vm_unmap.
+        """
+        self.require_open()
+        self.space.unmap(at, size)
+
+    def protect(self, *, at: SupportsIndex, size: SupportsIndex, perm: SupportsIndex) -> None:
+        """Give the guest other rights on a range of whole, mapped pages. Takes effect for running vCPUs at once.
+
+        Raises BadArgument, Denied, HvError where a page is not mapped; nothing is changed then. Apple: hv_vm_protect.
+        """
+        self.require_open()
+        self.space.protect(at, size, perm)
+
+    def read(self, gpa: SupportsIndex, size: SupportsIndex) -> bytes:
+        """`size` bytes of guest-physical memory. Raises Fault where a page is not mapped."""
+        self.require_open()
+        return self.space.read(gpa, size)
+
+    def write(self, gpa: SupportsIndex, data: Buffer) -> None:
+        """Put bytes into guest-physical memory, whatever the guest's own rights.
+
+        Raises Fault (and writes nothing), Denied.
+        """
+        self.require_open()
+        self.space.write(gpa, bytes(data))
+
+    # vCPUs.
+
+    def vcpu(
+        self, *, cpuid: Iterable[Sequence[int]] | None = None, msr_exits: bool | Iterable[SupportsIndex] = False
+    ) -> VCpu:
+        """Make a vCPU, with the lowest free index.
+
+        `cpuid`: the table that CPUID answers from (`default_cpuid()`). `msr_exits`: an MSR that the vCPU does not
+        have is #GP for the guest (False), or leaves as MsrRead or MsrWrite (True); with numbers, exactly those leave.
+        Raises NoResources beyond `max_vcpus`. Apple: hv_vcpu_create.
+        """
+        self.require_open()
+        table = None if cpuid is None else checked(cpuid)
+        exits = [] if isinstance(msr_exits, bool) else [integer("an MSR", msr, high=0xFFFF_FFFF) for msr in msr_exits]
+        with self._lock:
+            token = self._free_thread()
+            vcpu = self._create(self._free_index())
+            if token is not None:
+                vcpu.own(token)
+            self._vcpus[vcpu.index] = vcpu
+        if table is not None:
+            vcpu.engine.set_cpuid(table)
+        if msr_exits is True:
+            vcpu.engine.unknown_msr_exits(True)
+        for msr in exits:
+            vcpu.engine.msr_exits(msr, True)
+        return vcpu
+
+    def _create(self, index: int) -> VCpu:
+        return VCpu(self, index, self._engine.vcpu(index, self.rules.raw_exits), self.rules)
+
+    def _free_index(self) -> int:
+        if len(self._vcpus) >= self.max_vcpus:
+            for orphan in [vcpu for vcpu in self._vcpus.values() if vcpu.orphaned]:
+                self._reap(orphan)
+        for index in range(self.max_vcpus):
+            if index not in self._vcpus:
+                return index
+        raise NoResources(
+            f"this VM has {self.max_vcpus} vCPUs already, which is the most that {self.engine_name} can do"
+        )
+
+    def _free_thread(self) -> threads.ThreadToken | None:
+        if not self.rules.bound_to_thread:
+            return None
+        token = threads.current()
+        held = token.vcpu() if token.vcpu is not None else None
+        if held is not None and not held.closed:
+            raise Busy(f"this thread has vCPU {held.index} already, and a thread can have one; destroy that first")
+        return token
+
+    def vcpus(self) -> tuple[VCpu, ...]:
+        """Those that live now, by index."""
+        return tuple(vcpu for _, vcpu in sorted(self._vcpus.items()))
+
+    def find(self, index: int) -> VCpu | None:
+        """The vCPU with this index."""
+        return self._vcpus.get(index)
+
+    def forget(self, vcpu: VCpu) -> None:
+        """Free the index of a closed vCPU."""
+        with self._lock:
+            if self._vcpus.get(vcpu.index) is vcpu:
+                del self._vcpus[vcpu.index]
+
+    def _reap(self, vcpu: VCpu) -> None:
+        vcpu.shut("destroyed, because its thread had ended")
+        del self._vcpus[vcpu.index]
+
+    # Closing.
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed is not None
+
+    def require_open(self) -> None:
+        """Raise Closed when it is closed."""
+        if self._closed is not None:
+            raise Closed(self._closed)
+
+    def close(self) -> None:
+        """End it: vCPUs are kicked and waited for, memory is unmapped. Twice is fine. Apple: hv_vm_destroy.
+
+        A thread that was in `run()` gets Kicked, and Closed from its next use. Under strict rules Busy while vCPUs of
+        live threads are left.
+        """
+        with self._lock:
+            if self._closed is not None:
+                return
+            if self.rules.close_needs_no_vcpus:
+                self._require_no_vcpus()
+            self._closed = "the VM was closed before this use"
+            vcpus = list(self._vcpus.values())
+        self._stop([vcpu.shut("closed together with its VM, before this use") for vcpu in vcpus])
+        self._vcpus.clear()
+        self.space.close()
+        self._engine.close()
+        _live.discard(self)
+
+    def _require_no_vcpus(self) -> None:
+        left = [str(vcpu.index) for vcpu in self._vcpus.values() if not vcpu.orphaned]
+        if left:
+            raise Busy(f"the VM still has vCPU {', '.join(left)}; destroy every vCPU on its thread first")
+
+    @staticmethod
+    def _stop(engines: list[EngineVcpu]) -> None:
+        """Kick vCPUs out of the guest and wait. Their threads cannot enter again: the objects are closed."""
+        for engine in engines:
+            engine.kick()
+        limit, pause = time.monotonic() + _STOP_SECONDS, 20e-6
+        while any(engine.running for engine in engines):
+            if time.monotonic() > limit:
+                raise Busy(f"a vCPU did not leave the guest within {_STOP_SECONDS:g} s of a kick")
+            time.sleep(pause)
+            pause = min(2 * pause, 1e-3)
+
+    def abandon(self) -> None:
+        """Forget the engine without touching it: after fork() a VM stays with the parent."""
+        why = "was made before fork() and stays with the parent; make a new one in this process"
+        self._closed = f"the VM {why}"
+        self._lock = threading.Lock()
+        vcpus = list(self._vcpus.values())
+        _left_behind.extend([self._engine, self.space.abandon(), *(vcpu.shut(why) for vcpu in vcpus)])
+        self._engine = cast(EngineVm, ClosedEngine(self._closed))
+        self._vcpus.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        what = "closed" if self.closed else f"{len(self._vcpus)} vCPUs, {len(self.space.regions())} mappings"
+        return f"<VirtualMachine on {self.engine_name}, {what}>"
+
+
+def engine_for(rules: Rules, engine: str | Engine | None = None) -> Engine:
+    """The engine of a new VM under these rules."""
+    return select.choose(engine, rules.default_engine)
+
+
+def sole_vm() -> VirtualMachine:
+    """The VM of the process, under strict rules. Raises NoDevice when there is none."""
+    if _sole is None or _sole.closed:
+        raise NoDevice("this process has no VM; hv_vm_create makes it")
+    return _sole
+
+
+def _require_no_other() -> None:
+    if _sole is not None and not _sole.closed:
+        raise Busy("this process has a VM already, and it can have one; hv_vm_destroy ends it")
+
+
+def _register(vm: VirtualMachine) -> None:
+    global _sole  # noqa: PLW0603 - the process has one such VM: that is the rule
+    _live.add(vm)
+    if vm.rules.one_vm_per_process:
+        _sole = vm
+
+
+def _after_fork_in_child() -> None:
+    global _create  # noqa: PLW0603 - another thread of the parent may have held it
+    _create = threading.Lock()
+    for vm in list(_live):
+        vm.abandon()
+    _live.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,52 @@
+"""MSR numbers by name. SDM vol. 4, "Architectural MSRs"; the names go without the prefix IA32_."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MSRS: Final[dict[str, int]] = {
+    "TSC": 0x10,
+    "APIC_BASE": 0x1B,
+    "SPEC_CTRL": 0x48,
+    "PRED_CMD": 0x49,
+    "BIOS_SIGN_ID": 0x8B,
+    "MTRRCAP": 0xFE,
+    "ARCH_CAPABILITIES": 0x10A,
+    "FLUSH_CMD": 0x10B,
+    "SYSENTER_CS": 0x174,
+    "SYSENTER_ESP": 0x175,
+    "SYSENTER_EIP": 0x176,
+    "MCG_CAP": 0x179,
+    "MCG_STATUS": 0x17A,
+    "MISC_ENABLE": 0x1A0,
+    "DEBUGCTL": 0x1D9,
+    "PAT": 0x277,
+    "MTRR_DEF_TYPE": 0x2FF,
+    "XSS": 0xDA0,
+    "EFER": 0xC000_0080,
+    "STAR": 0xC000_0081,
+    "LSTAR": 0xC000_0082,
+    "CSTAR": 0xC000_0083,
+    "FMASK": 0xC000_0084,
+    "FS_BASE": 0xC000_0100,
+    "GS_BASE": 0xC000_0101,
+    "KERNEL_GS_BASE": 0xC000_0102,
+    "TSC_AUX": 0xC000_0103,
+}
+
+NATIVE: Final = frozenset(
+    MSRS[name]
+    for name in (
+        *("STAR", "LSTAR", "CSTAR", "FMASK", "KERNEL_GS_BASE", "FS_BASE", "GS_BASE", "TSC", "TSC_AUX"),
+        *("SYSENTER_CS", "SYSENTER_ESP", "SYSENTER_EIP", "SPEC_CTRL", "PRED_CMD", "XSS"),
+    )
+)
+"""MSRs that hv_vcpu_enable_native_msr takes: what clients and Apple's own tests ask for. FLUSH_CMD is refused."""
+
+STATE: Final = ("EFER", "STAR", "LSTAR", "CSTAR", "FMASK", "KERNEL_GS_BASE", "TSC_AUX", "PAT")
+"""MSRs that belong to a saved vCPU beside its VMCS fields (SYSENTER and segment bases are among those)."""
+
+
+def msr_number(name: str) -> int:
+    """The number of an MSR name, in any case, with or without IA32_. Raises KeyError."""
+    return MSRS[name.upper().removeprefix("IA32_")]

@@ -1,0 +1,3 @@
+"""The software CPU as an engine: the reference, anywhere, without privileges."""
+
+from .engine import SoftEngine as SoftEngine

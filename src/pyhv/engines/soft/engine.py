@@ -1,0 +1,68 @@
+"""`pyhv._silicon` behind the engine protocol. A `_silicon.Cpu` is an EngineVcpu as it stands; nothing lies between."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import ClassVar
+
+from ... import _silicon
+from ...arch.x86_64.vmcs import CAPABILITY_WORDS
+from ..base import EngineClock, EngineStatus, EngineVcpu, EngineVm
+
+
+class SoftVm:
+    """Guest memory and a clock; the vCPUs point to both and keep them alive."""
+
+    def __init__(self, ns_per_instruction: float) -> None:
+        clock = _silicon.Clock(ns_per_instruction)
+        self._clock = clock
+        self.clock: EngineClock = clock
+        self._memory = memory = _silicon.GuestMemory()
+        self.map = memory.map
+        self.unmap = memory.unmap
+        self.protect = memory.protect
+        self.mapped_bytes = memory.mapped_bytes
+        self.read = memory.read
+        self.write = memory.write
+
+    def vcpu(self, index: int, raw: bool) -> EngineVcpu:
+        """A fresh vCPU on this memory and clock."""
+        return _silicon.Cpu(self._memory, self._clock, index, raw)
+
+    def close(self) -> None:
+        """Nothing is held that goes by itself."""
+
+
+class SoftEngine:
+    """Runs x86-64 guests by interpreting them."""
+
+    name: ClassVar[str] = "soft"
+    gpa_bits = _silicon.GuestMemory.GPA_BITS
+    page_bytes = 4096
+    max_vcpus = 64
+
+    def status(self) -> EngineStatus:
+        """It works wherever pyhv was built."""
+        abilities = (
+            "x86_64 guests",
+            "no privileges",
+            "every VMX control it announces",
+            "single step",
+            "exact instruction budgets",
+            "time counted in instructions",
+            "instruction trace",
+        )
+        return EngineStatus(self.name, True, "", abilities)
+
+    def create_vm(self, ns_per_instruction: float = 0.0) -> EngineVm:
+        """An empty address space with its clock."""
+        return SoftVm(ns_per_instruction)
+
+    @cached_property
+    def _capabilities(self) -> dict[int, int]:
+        cpu = _silicon.Cpu(_silicon.GuestMemory(), _silicon.Clock(), 0, True)
+        return {word: cpu.capability(word) for word in CAPABILITY_WORDS}
+
+    def capability(self, word: int) -> int:
+        """A VMX capability word; the same for every vCPU."""
+        return self._capabilities[word]

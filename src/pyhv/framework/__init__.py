@@ -1,0 +1,1 @@
+"""Apple's functions by name, one module a guest architecture: `from pyhv.framework.intel import *`."""

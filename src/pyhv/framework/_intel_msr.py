@@ -1,0 +1,57 @@
+"""MSRs. Apple: Hypervisor/hv_vmx.h."""
+
+from __future__ import annotations
+
+from typing import Final, SupportsIndex
+
+from .._core.checks import integer
+from ..arch.x86_64.msrs import NATIVE
+from ..errors import BadArgument
+from . import _intel_constants as c
+from ._process import own_vcpu
+from ._status import implemented
+
+_U32: Final = 0xFFFF_FFFF
+
+
+@implemented
+def hv_vcpu_enable_native_msr(vcpu: SupportsIndex, msr: SupportsIndex, enable: bool) -> None:
+    """Let the guest reach an MSR without an exit, or (False) make RDMSR and WRMSR of it exit again.
+
+    Takes STAR, LSTAR, CSTAR, FMASK, KERNEL_GS_BASE, FS_BASE, GS_BASE, TSC, TSC_AUX, SYSENTER_*, SPEC_CTRL, PRED_CMD,
+    XSS. HV_BAD_ARGUMENT for others.
+    """
+    cpu, number = own_vcpu(vcpu), integer("msr", msr, high=_U32)
+    if number not in NATIVE:
+        raise BadArgument(f"MSR {number:#x} cannot be native; {', '.join(f'{one:#x}' for one in sorted(NATIVE))} can")
+    try:
+        cpu.engine.msr_exits(number, not enable)
+    except KeyError:
+        raise BadArgument(f"this vCPU has no MSR {number:#x}") from None
+
+
+@implemented
+def hv_vcpu_read_msr(vcpu: SupportsIndex, msr: SupportsIndex) -> int:
+    """The guest's value of an MSR. HV_BAD_ARGUMENT for one that the vCPU does not have."""
+    return own_vcpu(vcpu).msrs[integer("msr", msr, high=_U32)]
+
+
+@implemented
+def hv_vcpu_write_msr(vcpu: SupportsIndex, msr: SupportsIndex, value: SupportsIndex) -> None:
+    """Set the guest's value of an MSR.
+
+    HV_BAD_ARGUMENT for one that the vCPU does not have, or a value it does not take.
+    """
+    own_vcpu(vcpu).msrs[integer("msr", msr, high=_U32)] = value
+
+
+@implemented
+def hv_vmx_get_msr_info(field: SupportsIndex) -> int:
+    """What this host supports of certain guest MSRs: of all of them nothing (0).
+
+    HV_BAD_ARGUMENT for an unknown field.
+    """
+    number = integer("field", field)
+    if number > c.HV_VMX_NEED_MSR_IA32_SPEC_CTRL:
+        raise BadArgument(f"there is no MSR info {number}; 0 to {int(c.HV_VMX_NEED_MSR_IA32_SPEC_CTRL)} are")
+    return 0

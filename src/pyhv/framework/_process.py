@@ -1,0 +1,59 @@
+"""The VM of the process and its vCPUs by id, for functions that have no object to hold on to."""
+
+from __future__ import annotations
+
+from typing import Final, SupportsIndex
+
+from .._core.checks import integer
+from .._core.rules import STRICT
+from .._core.vcpu import VCpu
+from .._core.vm import VirtualMachine, engine_for, sole_vm
+from ..errors import BadArgument
+
+_U32: Final = 0xFFFF_FFFF
+
+
+def create() -> VirtualMachine:
+    """Make the VM of the process. Raises Busy while there is one."""
+    return VirtualMachine(rules=STRICT)
+
+
+def max_vcpus() -> int:
+    """The most vCPUs that a VM of this process can have."""
+    return engine_for(STRICT).max_vcpus
+
+
+def page_bytes() -> int:
+    """A host page."""
+    return engine_for(STRICT).page_bytes
+
+
+def capability(word: int) -> int:
+    """A VMX capability word of the engine; KeyError for none."""
+    return engine_for(STRICT).capability(word)
+
+
+def the_vm() -> VirtualMachine:
+    """The VM of the process. Raises NoDevice when there is none."""
+    return sole_vm()
+
+
+def any_vcpu(vcpu: SupportsIndex) -> VCpu:
+    """A vCPU by id, for calls that any thread may make.
+
+    Raises NoDevice without a VM, BadArgument for an id that is none.
+    """
+    vm = sole_vm()
+    number = integer("vcpu", vcpu, high=_U32)
+    found = vm.find(number)
+    if found is None:
+        live = ", ".join(str(other.index) for other in vm.vcpus()) or "none"
+        raise BadArgument(f"there is no vCPU {number}; live now: {live}")
+    return found
+
+
+def own_vcpu(vcpu: SupportsIndex) -> VCpu:
+    """A vCPU by id, for calls that only its thread may make. Raises NoDevice, BadArgument from another thread."""
+    found = any_vcpu(vcpu)
+    found.require_owner()
+    return found
