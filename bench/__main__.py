@@ -1,0 +1,136 @@
+"""`make bench`: every promise of bench/README.md, measured in one run.
+
+.venv/bin/python -m bench [--quick] [--json] [--engine soft] [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyhv
+
+from . import guest, micro
+
+LEAK_LIMIT = 1 << 20  # bytes the process may grow over all rounds: noise of allocators, not a leak
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured number. `target` is what is promised (None: nothing), `met` whether it is kept."""
+
+    name: str
+    value: float
+    unit: str
+    target: str | None = None
+    met: bool | None = None
+
+
+def at_least(name: str, value: float, unit: str, target: float | None = None) -> Figure:
+    """A rate."""
+    if target is None:
+        return Figure(name, value, unit)
+    return Figure(name, value, unit, f">= {target:,.0f}", value >= target)
+
+
+def at_most(name: str, value: float, unit: str, target: float) -> Figure:
+    """A cost."""
+    return Figure(name, value, unit, f"<= {target:,.0f}", value <= target)
+
+
+def measure_loops(engine: str, quick: bool) -> Iterator[Figure]:
+    """Instructions a second in the guest, and how many times slower than the same bytes on the host."""
+    with tempfile.TemporaryDirectory() as folder:
+        for loop, result in guest.run_loops(guest.compile_loops(Path(folder)), engine, quick):
+            yield at_least(f"{loop.name}.guest", result.instructions / result.guest_s / 1e6, "M instructions/s")
+            yield at_least(f"{loop.name}.native", result.instructions / result.native_s / 1e6, "M instructions/s")
+            yield Figure(f"{loop.name}.slowdown", result.guest_s / result.native_s, "x")
+
+
+def measure_exits(engine: str, quick: bool) -> Iterator[Figure]:
+    """Exits a second from Python."""
+    count = 20_000 if quick else 300_000
+    targets = {"port_out": 1_500_000.0}
+    for name in micro.EXITS:
+        yield at_least(name, micro.exit_rate(engine, name, count), "exits/s", targets.get(name))
+
+
+def measure_lives(engine: str, quick: bool) -> Iterator[Figure]:
+    """Create, map 64 MiB, first exit, destroy."""
+    rounds = 500 if quick else 10_000
+    seconds, grown = micro.lives(engine, rounds)
+    yield at_most("life", seconds * 1e6, "us", 1000)
+    yield at_most(f"growth_of_{rounds}_lives", grown / 1024, "KiB", LEAK_LIMIT / 1024)
+
+
+def measure_registers(engine: str, quick: bool) -> Iterator[Figure]:
+    """Register accesses from Python."""
+    read, write = micro.register_rates(engine, 50_000 if quick else 500_000)
+    yield at_least("register_read", read, "accesses/s")
+    yield at_least("register_write", write, "accesses/s")
+
+
+def processor() -> str:
+    """The host processor's own name."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def machine(engine: str) -> dict[str, object]:
+    """What the figures hold for."""
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "pyhv": pyhv.__version__,
+        "engine": engine,
+    }
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: a look, not a measurement")
+    parser.add_argument("--check", action="store_true", help="exit 1 when a promise is not kept")
+    parser.add_argument("--engine", default="soft", help="the engine to measure (default: soft)")
+    return parser.parse_args()
+
+
+def show(figure: Figure) -> None:
+    """One line for people."""
+    value = f"{figure.value:,.0f}" if figure.value >= 100 else f"{figure.value:,.2f}"
+    promise = "" if figure.target is None else f"   {'kept' if figure.met else 'MISSED'} (to reach: {figure.target})"
+    print(f"{figure.name:24} {value:>14} {figure.unit:17}{promise}", flush=True)
+
+
+def main() -> int:
+    """The command."""
+    options = arguments()
+    about = machine(options.engine)
+    if not options.json:
+        print(", ".join(f"{key} {value}" for key, value in about.items()))
+    figures = []
+    for measure in (measure_exits, measure_lives, measure_registers, measure_loops):
+        for figure in measure(options.engine, options.quick):
+            figures.append(figure)
+            if not options.json:
+                show(figure)
+    if options.json:
+        json.dump({"machine": about, "figures": [asdict(figure) for figure in figures]}, sys.stdout, indent=2)
+        print()
+    missed = [figure.name for figure in figures if figure.met is False]
+    return int(options.check and bool(missed))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

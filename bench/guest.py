@@ -1,0 +1,138 @@
+"""The integer loops of loops.c, in the guest and on the host: the same machine code, compiled when the bench starts."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+from pyhv import Halted, Mapping, VCpu, VirtualMachine
+
+SOURCE = Path(__file__).with_name("loops.c")
+# Plain integer code that needs no loader: no relocation, no vector registers, no calls to memset and the like.
+CFLAGS = (
+    "-O2 -ffreestanding -nostdlib -shared -fPIC -fvisibility=default -mgeneral-regs-only -fno-stack-protector "
+    "-fcf-protection=none -fno-tree-loop-distribute-patterns -fno-inline -fno-optimize-sibling-calls -Wl,-Bsymbolic"
+).split()
+
+TABLES, HALT, STACK, CODE, MEMORY = 0x1000, 0x8000, 0x80000, 0x100000, 0x200000
+RAM_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """One loop and how far it goes: `n` for a measurement of about a second, `quick_n` for a look."""
+
+    name: str
+    n: int
+    quick_n: int
+
+
+LOOPS = (
+    Loop("sum_loop", 20_000_000, 1_000_000),
+    Loop("sieve", 4_000_000, 400_000),
+    Loop("fib", 32, 24),
+    Loop("sort", 300_000, 20_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """A vCPU in 64-bit mode, its RAM, and where each loop lies."""
+
+    cpu: VCpu
+    ram: Mapping
+    entries: dict[str, int]
+
+    def call(self, function: str, memory: int, n: int) -> int:
+        """Calls a loop by the System V convention, to the HLT it returns to; its RAX."""
+        regs = self.cpu.regs
+        self.ram[STACK - 8 : STACK] = struct.pack("<Q", HALT)
+        regs.rip, regs.rdi, regs.rsi, regs.rsp = self.entries[function], memory, n, STACK - 8
+        stopped = self.cpu.run()
+        if not isinstance(stopped, Halted):
+            raise SystemExit(f"bench: {function} ended with {stopped} at RIP {regs.rip:#x}")
+        return regs.rax
+
+
+@dataclass(frozen=True, slots=True)
+class LoopResult:
+    """What one loop did: instructions by the vCPU's own count, seconds in the guest and on the host."""
+
+    instructions: int
+    guest_s: float
+    native_s: float
+
+
+def compile_loops(folder: Path) -> Path:
+    """The shared object, made in `folder`."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise SystemExit("bench: needs a C compiler for its guest loops: apt-get install gcc")
+    target = folder / "loops.so"
+    subprocess.run([compiler, *CFLAGS, "-o", str(target), str(SOURCE)], check=True)
+    return target
+
+
+def page_tables() -> bytes:
+    """PML4, one PDPT, one page directory: the first GiB, identity, in 2 MiB pages."""
+    present_writable, large = 3, 0x80
+    pml4 = struct.pack("<Q", TABLES + 0x1000 | present_writable).ljust(0x1000, b"\0")
+    pdpt = struct.pack("<Q", TABLES + 0x2000 | present_writable).ljust(0x1000, b"\0")
+    return pml4 + pdpt + struct.pack("<512Q", *(i << 21 | present_writable | large for i in range(512)))
+
+
+@contextmanager
+def long_mode_guest(elf: Path, engine: str) -> Iterator[Guest]:
+    """A guest with the loops loaded."""
+    with VirtualMachine(engine=engine) as vm:
+        ram = vm.map(at=0, size=RAM_BYTES)
+        tables = page_tables()
+        ram[TABLES : TABLES + len(tables)] = tables
+        ram[HALT] = 0xF4
+        with elf.open("rb") as file:
+            image = ELFFile(file)
+            for segment in (s for s in image.iter_segments() if s["p_type"] == "PT_LOAD"):
+                at = CODE + segment["p_vaddr"]
+                ram[at : at + segment["p_filesz"]] = segment.data()
+            symbols = image.get_section_by_name(".dynsym").iter_symbols()
+            entries = {symbol.name: CODE + symbol["st_value"] for symbol in symbols}
+        with vm.vcpu() as cpu:
+            cpu.enter_long(TABLES)
+            yield Guest(cpu, ram, entries)
+
+
+def native_run(elf: Path, loop: Loop, n: int) -> tuple[int, float]:
+    """The loop on the host: its result, and the best of three times in seconds."""
+    function = getattr(ctypes.CDLL(str(elf)), loop.name)
+    function.restype, function.argtypes = ctypes.c_uint64, (ctypes.c_void_p, ctypes.c_uint64)
+    memory = (ctypes.c_uint8 * RAM_BYTES)()
+    best, result = float("inf"), 0
+    for _ in range(3):
+        start = time.perf_counter()
+        result = function(ctypes.addressof(memory), n)
+        best = min(best, time.perf_counter() - start)
+    return result, best
+
+
+def run_loops(elf: Path, engine: str, quick: bool) -> Iterator[tuple[Loop, LoopResult]]:
+    """Runs each loop in the guest and on the host, and holds the two results against each other."""
+    for loop in LOOPS:
+        n = loop.quick_n if quick else loop.n
+        expected, native_s = native_run(elf, loop, n)
+        with long_mode_guest(elf, engine) as guest:
+            before, start = guest.cpu.instructions, time.perf_counter()
+            got = guest.call(loop.name, MEMORY, n)
+            guest_s = time.perf_counter() - start
+            count = guest.cpu.instructions - before
+        if got != expected:
+            raise SystemExit(f"bench: {loop.name}({n}) gave {got:#x} in the guest, {expected:#x} on the host")
+        yield loop, LoopResult(count, guest_s, native_s)
