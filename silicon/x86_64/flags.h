@@ -27,6 +27,16 @@ struct LazyFlags {
     u64 result = 1;
     u64 rest = 0;
 
+    constexpr LazyFlags() = default;
+    constexpr LazyFlags(u64 result, u64 rest) : result(result), rest(rest) {}
+    constexpr LazyFlags(const LazyFlags& other) : result(other.result), rest(other.rest) {}
+    // Member by member: as one 16-byte copy it would go through the stack, and wait for the two stores there.
+    constexpr LazyFlags& operator=(const LazyFlags& other) {
+        result = other.result;
+        rest = other.rest;
+        return *this;
+    }
+
     // Bits of `rest`.
     static constexpr unsigned cf_bit = 63;  // carry out of the top bit
     static constexpr unsigned in_bit = 62;  // carry into the top bit: OF is the two unlike

@@ -40,7 +40,15 @@ struct Shrd {
 // A count of 0 writes the destination too: a 32-bit register is zero-extended, read-only memory faults.
 template <class Dst>
 SILICON_INLINE Outcome write_back(Cpu& cpu, const Insn& in) {
-    return update<Dst>(cpu, in, [&](typename Dst::type a) { return Result<typename Dst::type>{a, cpu.lazy}; });
+    using T = typename Dst::type;
+    if constexpr (!Dst::memory) {
+        return Dst::store(cpu, in, Dst::load(cpu, in).value);
+    } else {
+        u8* place = Dst::place(cpu, in);
+        if (!place) [[unlikely]] return Outcome::Stop;
+        store_host<T>(place, load_host<T>(place));
+        return cpu.commit(place);
+    }
 }
 
 template <class O, class Dst, class Count>
