@@ -9,9 +9,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import gen_constants
+import gen_docs
 from spec_api import ROOT
 
-GENERATORS = (gen_constants,)
+GENERATORS = (gen_constants, gen_docs)
 
 
 def main() -> int:
