@@ -29,8 +29,9 @@ endif
 
 setup: .venv/.ready ## system packages, .venv, the editable install (the others call it)
 
-build: .venv/.ready ## compile what changed in silicon/ and bindings/
+build: .venv/.ready ## compile what changed in silicon/, bindings/ and the example guests
 	@JOBS=$(JOBS) tools/build.sh
+	@$(MAKE) --silent -C examples/guests
 
 run: build ## SeaBIOS to its banner, then a 64-bit guest of our own
 	@$(PY) tools/run_demo.py

@@ -32,6 +32,7 @@ find_python() {  # prints the interpreter to use; empty when there is none yet
 
 missing_packages() {  # Debian's names, one a line; a thing that is there by other means is not asked for
     command -v c++ >/dev/null && echo '#include <string>' | c++ -x c++ -fsyntax-only - 2>/dev/null || echo g++
+    command -v gcc >/dev/null && command -v ld >/dev/null || echo gcc  # the example guests
     command -v cmake >/dev/null || echo cmake
     command -v ninja >/dev/null || echo ninja-build
     [[ -n $(find_zydis) ]] || echo libzydis-dev
