@@ -64,8 +64,8 @@ def run(  # noqa: PLR0917 - one a command-line option
 ) -> None:
     """Run a guest program on a virtual PC.
 
+    COM1 and the debug ports 0xE9 and 0x402 are this terminal. The guest ends the run by writing N to port 0xF4; the
     exit code is then (N << 1) | 1, so odd codes are the guest's. Even ones are ours: 0 success, 2 usage, 4 bad image,
-    code is then (N << 1) | 1, so odd codes are the guest's. Even ones are ours: 0 success, 2 usage, 4 bad image,
     6 no such machine, 8 the guest died, 10 it halted for ever, 12 it asked for what is not here, 14 instruction limit,
     16 reset, 124 timeout, 130 Ctrl-C.
     """
