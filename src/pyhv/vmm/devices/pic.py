@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from .line import Line
 
@@ -25,10 +26,11 @@ class Pic8259:
         self._read_service = False
         self._lowest = 7  # the line of lowest priority; rotation moves it
         self.level_triggered = 0
+        self._lines = tuple(Line(partial(self._set_input, number)) for number in range(8))
 
     def line(self, number: int) -> Line:
-        """The input `number`, 0 to 7."""
-        return Line(lambda level: self._set_input(number, level))
+        """The input `number`, 0 to 7; one wire each, however often it is asked for."""
+        return self._lines[number]
 
     @property
     def output(self) -> bool:
