@@ -57,7 +57,7 @@ def run(plan: Plan, settings: Settings, sink: ByteSink, source: ByteSource) -> R
     """Make a VM, put the plan into it and run it to its end. Raises ImageError, HvError for what cannot be set up."""
     until = settings.limits.until
     watch = WatchingSink(sink, until) if until else None
-    with VirtualMachine(settings.engine) as vm:
+    with VirtualMachine(settings.engine) as vm, Files(settings.directory) as files:
         placed = place(plan, vm, settings.memory_bytes)
         with vm.vcpu() as cpu:
             start(plan, vm, cpu, settings.memory_bytes)
@@ -67,7 +67,7 @@ def run(plan: Plan, settings: Settings, sink: ByteSink, source: ByteSource) -> R
                 cpu,
                 board,
                 settings.limits,
-                personality=_personality(plan, vm, cpu, board, settings),
+                personality=_personality(plan, vm, cpu, board, files),
                 watch=watch,
                 before_step=printer(cpu, settings.on_trace) if settings.on_trace else None,
                 on_slice=settings.on_slice,
@@ -78,11 +78,10 @@ def run(plan: Plan, settings: Settings, sink: ByteSink, source: ByteSource) -> R
             return _result(outcome, vm, cpu, loop)
 
 
-def _personality(plan: Plan, vm: VirtualMachine, cpu: VCpu, board: Pc, settings: Settings) -> Personality | None:
+def _personality(plan: Plan, vm: VirtualMachine, cpu: VCpu, board: Pc, files: Files) -> Personality | None:
     memory = GuestRam(vm)
     if plan.kind is not Kind.DOS:
         return None
-    files = Files(settings.directory)
     kernel = DosKernel(board.sink, board.source, files, psp=PSP_SEGMENT, memory_end=MEMORY_END_SEGMENT)
     return DosPersonality(kernel, cpu, memory)
 

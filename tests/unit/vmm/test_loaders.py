@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+
 from pyhv.vmm.loaders import load
 from pyhv.vmm.loaders.multiboot import information
 from pyhv.vmm.plan import ImageError, Kind, Mode, Window

@@ -10,6 +10,8 @@ from enum import IntEnum
 from fnmatch import fnmatchcase
 from io import SEEK_SET, BufferedReader
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 FIRST_FILE_HANDLE = 5
 MAX_HANDLES = 20
@@ -67,6 +69,14 @@ class Files:
     def __init__(self, root: Path | None) -> None:
         self._root = root.resolve() if root else None
         self._open: dict[int, BufferedReader] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close_all()
 
     def open(self, name: str) -> int:
         """A new handle on a file, for reading. Raises DosError."""

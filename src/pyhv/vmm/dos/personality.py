@@ -35,7 +35,6 @@ class DosPersonality:
         try:
             self._kernel.interrupt(self._cpu, self._memory, vectoring.vector, length)
         except DosProgramEnded as end:
-            self._kernel.files.close_all()
             return GuestExited(end.code, "DOS")
         except DosUnknownCall as call:
             return NotCarried(str(call))
