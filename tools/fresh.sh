@@ -48,6 +48,7 @@ bring_in() {  # the files and folders of this machine that a setting names, at t
     local word path
     for word in $1; do
         path=${word#file://}
+        [[ $word == file://*/simple ]] && path=${path%/simple}  # an index on disk: its files lie beside it
         [[ $path == /* && -e $path && $path != / ]] || continue
         if [[ -d $path ]]; then
             mkdir -p "$root$path"
