@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pyhv import VCpu, VirtualMachine
 
+from .bios.console import KeyConsole
+from .bios.personality import OWN_MEMORY, BiosPersonality
 from .boards.pc import Pc
 from .console import ByteSink, ByteSource
 from .dos import DosKernel, Files
@@ -19,7 +21,7 @@ from .loop import Run
 from .memory import GuestRam
 from .outcome import GuestDied, HaltedForever, NotCarried, Outcome
 from .personality import Personality
-from .plan import Kind, Plan
+from .plan import Kind, Mode, Plan
 from .start import place, start
 
 HISTORY = 16  # instructions that are remembered for a guest that dies
@@ -67,7 +69,7 @@ def run(plan: Plan, settings: Settings, sink: ByteSink, source: ByteSource) -> R
                 cpu,
                 board,
                 settings.limits,
-                personality=_personality(plan, vm, cpu, board, files),
+                personality=_personality(plan, cpu, board, files, settings),
                 watch=watch,
                 before_step=printer(cpu, settings.on_trace) if settings.on_trace else None,
                 on_slice=settings.on_slice,
@@ -78,12 +80,16 @@ def run(plan: Plan, settings: Settings, sink: ByteSink, source: ByteSource) -> R
             return _result(outcome, vm, cpu, loop)
 
 
-def _personality(plan: Plan, vm: VirtualMachine, cpu: VCpu, board: Pc, files: Files) -> Personality | None:
-    memory = GuestRam(vm)
-    if plan.kind is not Kind.DOS:
-        return None
-    kernel = DosKernel(board.sink, board.source, files, psp=PSP_SEGMENT, memory_end=MEMORY_END_SEGMENT)
-    return DosPersonality(kernel, cpu, memory)
+def _personality(plan: Plan, cpu: VCpu, board: Pc, files: Files, settings: Settings) -> Personality | None:
+    """The system software that the plan counts on: DOS, a BIOS where the image leaves it room, or none."""
+    memory = GuestRam(cpu.vm)
+    if plan.kind is Kind.DOS:
+        kernel = DosKernel(board.sink, board.source, files, psp=PSP_SEGMENT, memory_end=MEMORY_END_SEGMENT)
+        return DosPersonality(kernel, cpu, memory)
+    covered = any(s.gpa < end and start < s.end for s in plan.segments for start, end in OWN_MEMORY)
+    if plan.kind in (Kind.FLAT, Kind.BOOT_SECTOR) and plan.mode is Mode.REAL and not covered:
+        return BiosPersonality(KeyConsole(board.sink, board.source), cpu, memory, settings.memory_bytes)
+    return None
 
 
 def _result(outcome: Outcome, vm: VirtualMachine, cpu: VCpu, loop: Run) -> Result:

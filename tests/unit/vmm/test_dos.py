@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from pyhv.vmm.bios.endings import UnknownCall, WouldBlock
+from pyhv.vmm.bios.guest16 import Guest16
 from pyhv.vmm.console import BytesSource, Capture, NoInput
-from pyhv.vmm.dos import DosKernel, DosProgramEnded, DosUnknownCall, Files, WouldBlock, decode_interrupt
-from pyhv.vmm.dos.guest import Guest16
+from pyhv.vmm.dos import DosKernel, DosProgramEnded, Files, decode_interrupt
 
 PSP, TOP = 0x100, 0xA000
 
@@ -131,7 +132,7 @@ def test_programs_end(ax: int, vector: int, code: int) -> None:
 
 @pytest.mark.parametrize(("ax", "vector", "said"), [(0x9900, 0x21, "function 99h"), (0, 0x77, "INT 77h")])
 def test_unknown_calls_are_named(ax: int, vector: int, said: str) -> None:
-    with pytest.raises(DosUnknownCall, match=said):
+    with pytest.raises(UnknownCall, match=said):
         Machine().call(ax, vector)
 
 

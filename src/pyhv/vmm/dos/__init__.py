@@ -6,8 +6,6 @@ Function numbers and registers: Microsoft MS-DOS Programmer's Reference, version
 from __future__ import annotations
 
 from .endings import DosProgramEnded as DosProgramEnded
-from .endings import DosUnknownCall as DosUnknownCall
-from .endings import WouldBlock as WouldBlock
 from .files import Files as Files
 from .kernel import DosKernel as DosKernel
 from .kernel import decode_interrupt as decode_interrupt

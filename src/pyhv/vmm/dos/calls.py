@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
+from ..bios.endings import UnknownCall
+from ..bios.guest16 import Guest16
 from . import file_calls, memory_calls
-from .endings import DosProgramEnded, DosUnknownCall
+from .endings import DosProgramEnded
 from .files import DosCode, DosError
-from .guest import Guest16
 
 if TYPE_CHECKING:
     from .kernel import DosKernel
@@ -23,7 +24,7 @@ def serve(dos: DosKernel, guest: Guest16) -> None:
     """Answer the function in AH. Raises DosError for the program, all of `endings` for us."""
     service = _SERVICES.get(guest.ah)
     if service is None:
-        raise DosUnknownCall(f"INT 21h function {guest.ah:02X}h (AX={guest.ax:04X}h) is not answered by this small DOS")
+        raise UnknownCall(f"INT 21h function {guest.ah:02X}h (AX={guest.ax:04X}h) is not answered by this small DOS")
     service(dos, guest)
 
 

@@ -1,4 +1,4 @@
-"""Why answering an interrupt did not simply return to the program."""
+"""How a DOS program ends."""
 
 from __future__ import annotations
 
@@ -9,11 +9,3 @@ class DosProgramEnded(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(f"the DOS program ended with code {code}")
         self.code = code
-
-
-class DosUnknownCall(Exception):
-    """The program used an interrupt or a function that is not answered here."""
-
-
-class WouldBlock(Exception):
-    """The program waits for input and none is there; ask again when there is. Nothing has changed."""

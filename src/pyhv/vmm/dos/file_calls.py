@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..bios.guest16 import Guest16
 from .files import DIRECTORY, DosCode, DosError, Entry
-from .guest import Guest16
 
 if TYPE_CHECKING:
     from .kernel import DosKernel

@@ -6,18 +6,20 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from ..bios import services
+from ..bios.console import CR, CTRL_Z, KeyConsole
+from ..bios.guest16 import INTERRUPT, TRAP, Guest16, GuestMemory
 from ..console import ByteSink, ByteSource
-from . import bios, calls
-from .endings import DosProgramEnded, WouldBlock
+from . import calls
+from .endings import DosProgramEnded
 from .files import DosError, Files
-from .guest import INTERRUPT, TRAP, Guest16, GuestMemory
 
 INT_OPCODE, INT3_OPCODE, INTO_OPCODE, INT1_OPCODE = 0xCD, 0xCC, 0xCE, 0xF1
 STUB_SEGMENT = 0xF000
-CTRL_Z, CR, LF = 0x1A, 0x0D, 0x0A
+BACKSPACE, DELETE = 0x08, 0x7F
 
 
-class DosKernel:
+class DosKernel(KeyConsole):
     """The state of DOS behind one program: console, files, vectors, disk transfer address, memory blocks."""
 
     def __init__(
@@ -30,12 +32,12 @@ class DosKernel:
         memory_end: int,
         now: Callable[[], datetime] = datetime.now,
     ) -> None:
-        self.sink, self.source, self.files, self.now = sink, source, files, now
+        super().__init__(sink, source, now)
+        self.files = files
         self.psp, self.memory_end = psp, memory_end
         self.blocks: dict[int, int] = {psp: memory_end}  # segment → its end, in paragraphs
         self.dta = (psp, 0x80)
         self.searches: list[Any] = []
-        self._pushed_back: list[int] = []
         self._line: list[int] = []
 
     def install(self, memory: GuestMemory) -> None:
@@ -52,7 +54,7 @@ class DosKernel:
     def interrupt(self, cpu: Any, memory: GuestMemory, vector: int, length: int) -> None:
         """Answer INT `vector`, whose instruction of `length` bytes is at CS:IP, and move IP after it.
 
-        Raises DosProgramEnded, DosUnknownCall or WouldBlock; after the last nothing has changed.
+        Raises DosProgramEnded, UnknownCall or WouldBlock; after the last nothing has changed.
         """
         guest = Guest16(cpu, memory)
         entry = bytes(memory[4 * vector : 4 * vector + 4])
@@ -73,8 +75,14 @@ class DosKernel:
                 calls.serve(self, guest)
             case 0x27:
                 raise DosProgramEnded(0)  # stay resident: there is nobody to stay for
+            case 0x28 | 0x2F:
+                pass  # idle; multiplex: nobody is installed, and registers that do not change say so
+            case 0x29:
+                self.put(bytes((guest.al,)))
+            case 0x33:
+                guest.ax = 0  # no mouse
             case _:
-                bios.serve(self, guest, vector)
+                services.serve(self, guest, vector)
 
     @staticmethod
     def _enter_hook(guest: Guest16, entry: bytes, length: int) -> None:
@@ -86,36 +94,13 @@ class DosKernel:
         guest.cs = int.from_bytes(entry[2:], "little")
         guest.ip = int.from_bytes(entry[:2], "little")
 
-    # The console, for the services.
-
-    def put(self, data: bytes) -> None:
-        self.sink.write(data)
-
-    def has_key(self) -> bool:
-        return bool(self._pushed_back) or self.source.ready()
-
-    def key(self) -> int:
-        """The next character typed; Enter is CR. Ctrl-Z for ever once the input has ended. Raises WouldBlock."""
-        if self._pushed_back:
-            return self._pushed_back.pop()
-        if not self.source.ready():
-            if self.source.ended:
-                return CTRL_Z
-            self.sink.flush()
-            raise WouldBlock
-        value = self.source.read()
-        return CR if value == LF else value if value is not None else CTRL_Z
-
-    def push_back(self, key: int) -> None:
-        self._pushed_back.append(key)
-
     def read_line(self, limit: int) -> bytes:
         """A line of at most `limit` characters, echoed, with Backspace; it ends with CR, which is not part of it."""
         while True:
             key = self.key()  # may block: what was typed so far stays
             if key in (CR, CTRL_Z) and (key == CR or self.source.ended):
                 break
-            if key in (0x08, 0x7F):
+            if key in (BACKSPACE, DELETE):
                 if self._line:
                     self._line.pop()
                     self.put(b"\b \b")

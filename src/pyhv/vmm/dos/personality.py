@@ -6,10 +6,11 @@ from pyhv import Exception as ExceptionExit
 from pyhv import VCpu
 
 from ..autopsy import NAMES, place
+from ..bios.endings import UnknownCall, WouldBlock
+from ..bios.guest16 import GuestMemory
 from ..outcome import GuestDied, GuestExited, NotCarried, Outcome
 from ..personality import Wait
-from .endings import DosProgramEnded, DosUnknownCall, WouldBlock
-from .guest import GuestMemory
+from .endings import DosProgramEnded
 from .kernel import DosKernel, decode_interrupt
 
 GENERAL_PROTECTION = 13
@@ -36,7 +37,7 @@ class DosPersonality:
             self._kernel.interrupt(self._cpu, self._memory, vectoring.vector, length)
         except DosProgramEnded as end:
             return GuestExited(end.code, "DOS")
-        except DosUnknownCall as call:
+        except UnknownCall as call:
             return NotCarried(str(call))
         except WouldBlock:
             return wait()

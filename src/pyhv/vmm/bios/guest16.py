@@ -1,4 +1,4 @@
-"""What the DOS services see of the guest: 16-bit registers by name, and memory by segment and offset."""
+"""What the services see of a real-mode guest: 16-bit registers by name, and memory by segment and offset."""
 
 from __future__ import annotations
 
