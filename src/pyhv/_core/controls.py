@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex
 
 from ..addresses import GPA, GVA
 from ..arch.x86_64.layouts import InterruptionInfo
 from ..arch.x86_64.vmcs import CONTROL_WORDS, CpuBased, CpuBased2, Vmcs
-from ..errors import BadArgument, Unsupported
+from ..errors import Unsupported
 from .checks import integer
 
 if TYPE_CHECKING:
@@ -62,10 +62,7 @@ class Controls:
     __slots__ = ("_vcpu",)
 
     def __init__(self, vcpu: VCpu) -> None:
-        object.__setattr__(self, "_vcpu", vcpu)
-
-    if TYPE_CHECKING:
-        _vcpu: VCpu
+        self._vcpu = vcpu
 
     exception_bitmap = _Number(Vmcs.EXCEPTION_BITMAP, 32, "Bit n: exception n makes an Exception exit.")
     page_fault_mask = _Number(Vmcs.PAGE_FAULT_ERROR_MASK, 32, "A #PF exits by its bitmap bit if error & mask == match.")
@@ -102,12 +99,6 @@ class Controls:
             raise Unsupported(f"this engine cannot make an exit of {name}: the bit must be 0 in its capability word")
         if not value and word & 0xFFFF_FFFF & bit:
             raise Unsupported(f"this engine always makes an exit of {name}: the bit must be 1 in its capability word")
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in dir(type(self)) or name.startswith("_"):
-            known = ", ".join(key for key, kind in vars(Controls).items() if isinstance(kind, _Number | _Switch))
-            raise BadArgument(f"there is no control {name!r}; there are {known}")
-        object.__setattr__(self, name, value)
 
 
 class ExitInfo:

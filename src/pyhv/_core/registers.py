@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar
 
 from ..arch.x86_64.layouts import Cr0, Cr4, RFlags
 from ..arch.x86_64.registers import CONTROL, DEBUG, GENERAL, Reg
-from ..errors import BadArgument
 from .checks import U64, integer
 
 if TYPE_CHECKING:
@@ -147,12 +146,6 @@ class Registers:
     @cr8.setter
     def cr8(self, value: SupportsIndex) -> None:
         self.write_register(Reg.TPR, integer("cr8", value, high=15) << 4)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        try:
-            object.__setattr__(self, name, value)
-        except AttributeError:
-            raise BadArgument(f"there is no register {name!r}; dir(cpu.regs) lists those that there are") from None
 
     def as_dict(self) -> dict[str, int]:
         """General, control and debug registers by name."""

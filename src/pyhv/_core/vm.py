@@ -257,8 +257,8 @@ class VirtualMachine:
 
     def abandon(self) -> None:
         """Forget the engine without touching it: after fork() a VM stays with the parent."""
-        why = "was made before fork() and stays with the parent; make a new one in this process"
-        self._closed = f"the VM {why}"
+        why = "made before fork() and stays with the parent; make a new one in this process"
+        self._closed = f"the VM was {why}"
         self._lock = threading.Lock()
         vcpus = list(self._vcpus.values())
         _left_behind.extend([self._engine, self.space.abandon(), *(vcpu.shut(why) for vcpu in vcpus)])
