@@ -36,10 +36,15 @@ build: .venv/.ready ## compile what changed in silicon/, bindings/ and the examp
 run: build ## SeaBIOS to its banner, then a 64-bit guest of our own
 	@$(PY) tools/run_demo.py
 
-test: build ## all tests but the slow ones; PYTEST="-k name" chooses
+# what only the tests and the oracle run: programs of the native part without Python
+.PHONY: build-all
+build-all: build
+	@JOBS=$(JOBS) tools/build.sh all
+
+test: build-all ## all tests but the slow ones; PYTEST="-k name" chooses
 	@$(BIN)/pytest $(PYTEST)
 
-test-slow: build ## the slow tests only
+test-slow: build-all ## the slow tests only
 	@$(BIN)/pytest -m slow $(PYTEST)
 
 lint: .venv/.ready ## ruff, mypy --strict, a C++ build without warnings, the import rule, generated files current
@@ -54,7 +59,7 @@ docs: build ## make docs/reference and the generated Python anew from spec/
 bench: build ## the promises of bench/README.md, measured; BENCH=--json for a machine
 	@$(PY) -m bench $(BENCH)
 
-oracle: build ## random instructions against this processor, for long; ORACLE="--seconds 600"
+oracle: build-all ## random instructions against this processor, for long; ORACLE="--seconds 600"
 	@$(PY) -m tests.oracle $(ORACLE)
 
 fresh: ## `make run` and `make test` in a bare Debian 12 made for it (needs root, mmdebstrap)
