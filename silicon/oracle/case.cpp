@@ -1,0 +1,178 @@
+#include "silicon/oracle/case.h"
+
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <stdexcept>
+
+namespace silicon::oracle {
+
+namespace {
+
+constexpr const char* names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                   "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+
+std::string hex(u64 value) {
+    char text[24];
+    std::snprintf(text, sizeof text, "%#llx", static_cast<unsigned long long>(value));
+    return value ? text : "0x0";
+}
+
+std::string code_of(const Program& program) {
+    std::vector<u8> area(code_bytes + 16);
+    write_code(program, area.data());
+    return hex_bytes(area.data() + (program.before.rip - code_at), program.code_length());
+}
+
+std::string source_of(const Program& program, const char* indent) {
+    std::string text;
+    for (unsigned n = 0; n < program.steps.size(); ++n) {
+        const Step& step = program.steps[n];
+        text += indent + hex(program.step_address(n)) + ": " + disassemble(step, program.bits, program.step_address(n));
+        text += "    ; " + hex_bytes(step.bytes, step.length) + "\n";
+    }
+    return text;
+}
+
+void put_registers(std::string& text, const char* when, const Registers& r) {
+    for (unsigned n = 0; n < 16; ++n) text += std::string(when) + "_" + names[n] + " = " + hex(r.gpr[n]) + "\n";
+    text += std::string(when) + "_rip = " + hex(r.rip) + "\n" + when + "_rflags = " + hex(r.rflags) + "\n";
+}
+
+}  // namespace
+
+std::string case_text(const Program& program, const Result& expected) {
+    std::string text = "# Expected: " + describe_ending(expected) + "; registers as after_*, words of memory as memory_*.\n";
+    text += source_of(program, "#     ");
+    text += "bits = " + std::to_string(program.bits) + "\ncode = \"" + code_of(program) + "\"\n";
+    text += "at_edge = " + std::to_string(program.at_edge) + "\npattern = " + hex(program.pattern_seed) + "\n";
+    text += "patch_at = " + hex(program.patch_at) + "\npatch_value = " + hex(program.patch_value) + "\n";
+    put_registers(text, "before", program.before);
+    text += "ending = " + hex(expected.ending) + "\nerror = " + hex(expected.error) + "\naddress = " + hex(expected.address) + "\n";
+    text += "compared_flags = " + hex(compared_flags(program, expected)) + "\n";
+    put_registers(text, "after", expected.after);
+    text += "changed_words = " + hex(expected.change_count) + "\nchanged_hash = " + hex(expected.change_hash) + "\n";
+    for (unsigned n = 0; n < std::min(expected.change_count, Result::most_changes); ++n)
+        text += "memory_" + hex(expected.changes[n].address) + " = " + hex(expected.changes[n].value) + "\n";
+    return text;
+}
+
+namespace {
+
+using Values = std::map<std::string, std::string>;
+
+Values read_values(const std::string& path) {
+    std::ifstream file(path);
+    if (!file) throw std::runtime_error(path + ": cannot be read");
+    Values values;
+    std::string line;
+    for (unsigned number = 1; std::getline(file, line); ++number) {
+        if (line.empty() || line[0] == '#') continue;
+        const size_t equals = line.find(" = ");
+        if (equals == std::string::npos) throw std::runtime_error(path + ":" + std::to_string(number) + ": no `key = value`");
+        values[line.substr(0, equals)] = line.substr(equals + 3);
+    }
+    return values;
+}
+
+class Reader {
+  public:
+    Reader(const std::string& path) : path_(path), values_(read_values(path)) {}
+    const Values& values() const { return values_; }
+    const std::string& text(const std::string& key) const {
+        const auto found = values_.find(key);
+        if (found == values_.end()) throw std::runtime_error(path_ + ": the key " + key + " is missing");
+        return found->second;
+    }
+    u64 number(const std::string& key) const {
+        try {
+            return std::stoull(text(key), nullptr, 0);
+        } catch (const std::logic_error&) {
+            throw std::runtime_error(path_ + ": " + key + " is not a number");
+        }
+    }
+    Registers registers(const std::string& when) const {
+        Registers r{};
+        for (unsigned n = 0; n < 16; ++n) r.gpr[n] = number(when + "_" + names[n]);
+        r.rip = number(when + "_rip");
+        r.rflags = number(when + "_rflags");
+        return r;
+    }
+    [[noreturn]] void refuse(const std::string& why) const { throw std::runtime_error(path_ + ": " + why); }
+
+  private:
+    std::string path_;
+    Values values_;
+};
+
+std::vector<u8> read_code(const Reader& in) {
+    std::vector<u8> code;
+    const char* at = in.text("code").c_str() + 1;  // behind the quote
+    for (unsigned byte; std::sscanf(at, "%2x", &byte) == 1; at += at[2] == ' ' ? 3 : 2) code.push_back(u8(byte));
+    if (code.empty() || code.size() > most_code) in.refuse("code has " + std::to_string(code.size()) + " bytes; 1 to 160 would do");
+    return code;
+}
+
+void split_steps(const std::vector<u8>& code, Program& program) {
+    for (size_t at = 0; at < code.size();) {
+        const Decoded d = decode(code.data() + at, code.size() - at, program.bits);
+        Step step;
+        step.length = u8(d.ok() ? d.insn.length : std::min<size_t>(15, code.size() - at));
+        std::memcpy(step.bytes, code.data() + at, step.length);
+        program.steps.push_back(step);
+        at += step.length;
+    }
+}
+
+}  // namespace
+
+Case read_case(const std::string& path) {
+    const Reader in(path);
+    Case c;
+    Program& p = c.program;
+    p.bits = unsigned(in.number("bits"));
+    if (p.bits != 64 && p.bits != 32) in.refuse("bits is " + in.text("bits") + "; 64 or 32 would do");
+    split_steps(read_code(in), p);
+    p.at_edge = in.number("at_edge");
+    p.pattern_seed = in.number("pattern");
+    p.patch_at = in.number("patch_at");
+    p.patch_value = in.number("patch_value");
+    if (p.patch_at && (p.patch_at < data_at || p.patch_at > data_at + data_bytes - 8)) in.refuse("patch_at is outside the data pages");
+    p.before = in.registers("before");
+    if (p.before.rip < code_at || p.before.rip + p.code_length() > code_at + code_bytes) in.refuse("before_rip is outside the code pages");
+    p.ignored.assign(p.steps.size() + 1, ~in.number("compared_flags"));
+    Result& r = c.expected;
+    r.after = in.registers("after");
+    r.ending = u32(in.number("ending"));
+    r.error = u32(in.number("error"));
+    r.address = in.number("address");
+    r.change_count = u32(in.number("changed_words"));
+    r.change_hash = in.number("changed_hash");
+    unsigned n = 0;
+    for (const auto& [key, value] : in.values())
+        if (key.starts_with("memory_") && n < Result::most_changes)
+            r.changes[n++] = {std::stoull(key.substr(7), nullptr, 0), std::stoull(value, nullptr, 0)};
+    return c;
+}
+
+std::string story(const Program& program, const Result& host, const Result& soft, const Verdict& verdict) {
+    std::string text = "program (" + std::to_string(program.bits) + " bits), memory pattern " + hex(program.pattern_seed) + ":\n";
+    text += source_of(program, "    ");
+    if (program.patch_at) text += "    with [" + hex(program.patch_at) + "] = " + hex(program.patch_value) + "\n";
+    char line[160];
+    text += "state:   before              host after          soft after\n";
+    const auto row = [&](const char* name, u64 before, u64 on_host, u64 on_soft) {
+        std::snprintf(line, sizeof line, "  %-6s %#018llx  %#018llx  %#018llx%s\n", name, static_cast<unsigned long long>(before),
+                      static_cast<unsigned long long>(on_host), static_cast<unsigned long long>(on_soft), on_host != on_soft ? "  <" : "");
+        text += line;
+    };
+    for (unsigned n = 0; n < 16; ++n) row(names[n], program.before.gpr[n], host.after.gpr[n], soft.after.gpr[n]);
+    row("rip", program.before.rip, host.after.rip, soft.after.rip);
+    row("rflags", program.before.rflags, host.after.rflags, soft.after.rflags);
+    text += "host " + describe_ending(host) + "; soft " + describe_ending(soft) + "\ndifferences:\n";
+    for (const std::string& difference : verdict.differences) text += "    " + difference + "\n";
+    return text;
+}
+
+}  // namespace silicon::oracle

@@ -1,0 +1,276 @@
+#include "silicon/oracle/generate.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "silicon/oracle/encode.h"
+
+namespace silicon::oracle {
+
+using x86::rbp;
+using x86::rcx;
+using x86::rdi;
+using x86::rsi;
+using x86::rsp;
+
+struct Generator::Draft {
+    Program program;
+    unsigned slot = 0;
+    unsigned wanted = 1;
+    u32 pinned = 0;      // registers whose first value something relies on
+    u64 undefined = 0;   // flags that an earlier instruction may have left undefined
+    bool branched = false;
+    bool wants_target = false, wants_flags = false;  // something takes an address, or flags, from the stack
+};
+
+Generator::Generator(Forms& forms, const Wishes& wishes, u64 seed) : forms_(forms), wishes_(wishes), rng_(seed) {
+    if (wishes.bits != 32) chosen_[0] = forms.choose(wishes.family, wishes.mnemonic, 64);
+    if (wishes.bits != 64) chosen_[1] = forms.choose(wishes.family, wishes.mnemonic, 32);
+    is_chosen_.resize(forms.units().size());
+    for (const auto& list : chosen_)
+        for (const unsigned n : list) is_chosen_[n] = true;
+}
+
+// An address that is worth an access of this size: inside a page, over an edge, read-only, absent, not canonical.
+u64 Generator::target(unsigned size_bytes) {
+    const u64 edge = 16 - rng_.below(32);
+    const u64 kind = rng_.below(100);
+    u64 at = data_at + 64 + rng_.below(3 * page_bytes - 512);
+    if (kind >= 70) at = data_at + page_bytes * (1 + rng_.below(2)) + edge;
+    if (kind >= 84) at = data_at + page_bytes * read_only_page + edge;
+    if (kind >= 88) at = data_at + page_bytes * read_only_page + 64 + rng_.below(page_bytes - 256);
+    if (kind >= 92) at = data_at + page_bytes * (absent_page + rng_.below(3)) + edge;
+    if (kind >= 97) at = data_at + edge;
+    if (kind == 98) at = u64{1} << 47 ^ (u64{0} - rng_.below(32));
+    if (kind == 99) at = rng_.next();
+    if (size_bytes > 1 && rng_.chance(size_bytes == 16 ? 85 : 50)) at &= ~u64{size_bytes - 1};
+    return at;
+}
+
+u64 Generator::interesting() {
+    static constexpr u64 edges[] = {
+        0, 1, ~u64{0}, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fff'ffff, 0x8000'0000, 0xffff'ffff,
+        0x7fff'ffff'ffff'ffff, 0x8000'0000'0000'0000, 0xffff'ffff'0000'0000, 0x5555'5555'5555'5555, 0xaaaa'aaaa'aaaa'aaaa,
+    };
+    switch (rng_.below(8)) {
+    case 0:
+    case 1: return rng_.pick(edges);
+    case 2: return rng_.below(80);
+    case 3: return rng_.pick(edges) + rng_.below(5) - 2;
+    case 4: return u32(rng_.next());
+    case 5: return rng_.next() & rng_.next() & rng_.next();
+    default: return rng_.next();
+    }
+}
+
+void Generator::fill_registers(Draft& draft) {
+    Registers& r = draft.program.before;
+    for (u64& value : r.gpr) value = interesting();
+    if (rng_.chance(60)) r.gpr[rcx] = rng_.below(70);
+    for (const unsigned pointer : {rsi, rdi, rsp}) {
+        r.gpr[pointer] = target(8);
+        draft.pinned |= 1u << pointer;
+    }
+    if (rng_.chance(70)) {
+        r.gpr[rbp] = target(8);
+        draft.pinned |= 1u << rbp;
+    }
+    static constexpr u64 flag_sets[] = {0, x86::flag::arithmetic};
+    u64 flags = rng_.chance(66) ? rng_.pick(flag_sets) : rng_.next() & x86::flag::arithmetic;
+    if (rng_.chance(30)) flags |= x86::flag::df;
+    r.rflags = flags | x86::flag::always | x86::flag::intf;
+    if (draft.program.bits == 32)
+        for (u64& value : r.gpr) value = u32(value);
+}
+
+// One word of memory that fits what is run: a way out for returns and indirect jumps, flags for POPF.
+void Generator::fill_patch(Draft& draft) {
+    Program& p = draft.program;
+    const u64 stack = p.before.gpr[rsp];
+    const u64 last = data_at + data_bytes - 8;
+    if (stack < data_at || stack > last) return;
+    const u64 page = (stack - data_at) / page_bytes, end_page = (stack + 7 - data_at) / page_bytes;
+    if (!is_writable_page(page) || !is_writable_page(end_page)) return;
+    if (draft.wants_flags && rng_.chance(90))
+        p.patch_value = rng_.next() & (x86::flag::all & ~(x86::flag::tf | x86::flag::ac | x86::flag::vm));
+    else if (draft.wants_target && rng_.chance(70))
+        p.patch_value = way_out(draft.slot);
+    else
+        return;
+    p.patch_at = stack;
+}
+
+// The first value of the address registers, so that the operand is somewhere interesting.
+void Generator::aim_memory(Draft& draft, const Decoded& d, const ZydisDecodedOperand& operand) {
+    Registers& r = draft.program.before;
+    const auto number = [](ZydisRegister reg) {
+        const ZydisRegister whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
+        return whole >= ZYDIS_REGISTER_RAX && whole <= ZYDIS_REGISTER_R15 ? int(whole - ZYDIS_REGISTER_RAX) : -1;
+    };
+    const int base = number(operand.mem.base), index = number(operand.mem.index);
+    const auto is_pinned = [&](int reg) { return draft.pinned >> reg & 1; };
+    const u64 scale = operand.mem.scale ? operand.mem.scale : 1;
+    const u64 mask = draft.program.bits == 32 || d.insn.address_width == 32 ? 0xffff'ffff : ~u64{0};
+    if (index >= 0 && index != base && !is_pinned(index)) {
+        if (base < 0) r.gpr[index] = (target(8) - u64(operand.mem.disp.value)) / scale;
+        else if (rng_.chance(80)) r.gpr[index] = rng_.below(64) - 32;
+        r.gpr[index] &= mask;
+        draft.pinned |= 1u << index;
+    }
+    if (base < 0 || is_pinned(base)) return;
+    const u64 at = target(operand.size / 8u) - u64(operand.mem.disp.value);
+    if (index == base)
+        r.gpr[base] = at / (scale + 1);
+    else
+        r.gpr[base] = at - (index >= 0 ? r.gpr[index] * scale : 0);
+    r.gpr[base] &= mask;
+    if (mask == 0xffff'ffff && draft.program.bits == 64 && rng_.chance(50)) r.gpr[base] |= rng_.next() << 32;
+    draft.pinned |= 1u << base;
+}
+
+void Generator::aim(Draft& draft, const Decoded& d) {
+    for (unsigned n = 0; n < d.insn.operand_count; ++n) {
+        const ZydisDecodedOperand& operand = d.operands[n];
+        if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.type == ZYDIS_MEMOP_TYPE_MEM) aim_memory(draft, d, operand);
+    }
+    const auto& first = d.operands[0];
+    const auto& second = d.operands[1];
+    Registers& r = draft.program.before;
+    if (d.insn.meta.category == ZYDIS_CATEGORY_BITBYTE && first.type == ZYDIS_OPERAND_TYPE_MEMORY &&
+        second.type == ZYDIS_OPERAND_TYPE_REGISTER && rng_.chance(80)) {  // a bit string: not too far
+        const int reg = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, second.reg.value) - ZYDIS_REGISTER_RAX;
+        if (reg >= 0 && reg < 16 && !(draft.pinned >> reg & 1)) r.gpr[reg] = rng_.below(16384) - 8192;
+    }
+    const bool indirect = d.insn.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && d.insn.raw.imm[0].size == 0;
+    if (indirect && first.type == ZYDIS_OPERAND_TYPE_REGISTER && rng_.chance(70)) {
+        const int reg = ZydisRegisterGetId(first.reg.value);
+        if (reg >= 0 && reg < 16 && !(draft.pinned >> reg & 1)) r.gpr[reg] = way_out(draft.slot);
+    }
+    if (d.insn.meta.category == ZYDIS_CATEGORY_RET || indirect) draft.wants_target = true;
+    if (d.insn.mnemonic == ZYDIS_MNEMONIC_POPF || d.insn.mnemonic == ZYDIS_MNEMONIC_POPFD || d.insn.mnemonic == ZYDIS_MNEMONIC_POPFQ)
+        draft.wants_flags = true;
+}
+
+// Random bytes in the shape of an instruction: prefixes, opcode, ModRM. Finds encodings that an encoder does not choose.
+bool Generator::scribble(Step& step, unsigned bits) {
+    u8* to = step.bytes;
+    static constexpr u8 segments[] = {0x26, 0x2e, 0x36, 0x3e};
+    if (rng_.chance(15)) *to++ = 0x66;
+    if (rng_.chance(6)) *to++ = 0x67;
+    if (rng_.chance(8)) *to++ = rng_.chance(50) ? 0xf3 : 0xf2;
+    if (rng_.chance(4)) *to++ = 0xf0;
+    if (rng_.chance(5)) *to++ = rng_.pick(segments);
+    if (wishes_.fs_base_is_zero && bits == 64 && rng_.chance(4)) *to++ = rng_.chance(50) ? 0x64 : 0x65;
+    const u64 map = rng_.below(100);
+    if (map >= 90) {  // VEX, the rows that BMI uses
+        static constexpr u8 opcodes[] = {0xf0, 0xf2, 0xf3, 0xf5, 0xf6, 0xf7};
+        *to++ = 0xc4;
+        *to++ = u8((rng_.next() & 0xe0) | (rng_.chance(85) ? 2 : 3));
+        *to++ = u8(rng_.next() & ~u64{rng_.chance(90) ? 4u : 0u});
+        *to++ = rng_.pick(opcodes);
+    } else {
+        if (bits == 64 && rng_.chance(45)) *to++ = u8(0x40 | rng_.below(16));
+        if (map >= 50) *to++ = 0x0f;
+        if (map >= 80) *to++ = 0x38;
+        *to++ = map >= 80 ? u8(0xf0 | rng_.below(2)) : u8(rng_.next());
+    }
+    u8 rest[8];
+    const u64 random = rng_.next();
+    std::memcpy(rest, &random, 8);
+    while (to < step.bytes + sizeof step.bytes) *to = rest[(to - step.bytes) & 7], ++to;
+    const Decoded d = decode(step.bytes, sizeof step.bytes, bits);
+    if (d.status == ZYDIS_STATUS_ILLEGAL_LOCK) {  // #UD on both sides, whatever follows
+        step.length = sizeof step.bytes;
+        return true;
+    }
+    if (!d.ok()) return false;
+    step.length = d.insn.length;
+    // A 16-bit near branch: Intel's processors ignore the prefix, AMD's do not.
+    if (d.insn.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE) return false;
+    step.unit = forms_.unit_of(d.insn, d.operands);
+    return step.unit >= 0 && is_chosen_[unsigned(step.unit)];
+}
+
+bool Generator::encode(const Draft& draft, const Unit& unit, Step& step) {
+    const Form& form = unit.forms[rng_.below(unit.forms.size())];
+    const u32 avoid = draft.wanted > 1 && rng_.chance(90) ? draft.pinned : 0;
+    return encode_form(rng_, unit, form, draft.program.bits, avoid, step);
+}
+
+// A segment override that changes nothing (base 0), or an address-size prefix, before an instruction with memory.
+void Generator::maybe_prefix(Step& step, unsigned bits) {
+    if (step.length >= 15 || !rng_.chance(8)) return;
+    static constexpr u8 everywhere[] = {0x26, 0x2e, 0x36, 0x3e}, with_base[] = {0x64, 0x65};
+    const bool based = wishes_.fs_base_is_zero && bits == 64 && rng_.chance(40);
+    std::memmove(step.bytes + 1, step.bytes, step.length);
+    step.bytes[0] = based ? rng_.pick(with_base) : rng_.pick(everywhere);
+    ++step.length;
+}
+
+// Only what keeps the judge exact: nothing may read a flag that was left undefined before.
+bool Generator::accept(Draft& draft, Step step) {
+    Program& p = draft.program;
+    if (p.code_length() + step.length > most_code) return false;
+    const Decoded d = decode(step.bytes, step.length, p.bits);
+    if (step.unit >= 0) {
+        if (!d.ok() || d.insn.length != step.length) return false;
+        const Unit& unit = forms_.units()[unsigned(step.unit)];
+        if (d.insn.mnemonic != unit.mnemonic) return false;
+        if (d.insn.mnemonic == ZYDIS_MNEMONIC_INT && d.operands[0].imm.value.u == 0x80) return false;
+        if (unit.row->flags_read & draft.undefined) return false;
+        aim(draft, d);
+        const u64 count = p.before.gpr[rcx];
+        if (undefined_result(unit, d.insn, d.operands, count)) return false;
+        if (draft.wanted == 1) {
+            step.undefined = undefined_flags(unit, d.insn, d.operands, count);
+        } else {  // RCX may have changed since: the most that the row may leave undefined
+            if (unit.row->counted && unit.forms[0].operand_count == 3 && d.operands[0].size == 16) return false;
+            step.undefined = unit.row->flags_undefined;
+        }
+        draft.branched |= d.insn.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE;
+        if (!unit.row->counted && !draft.branched && !unit.row->takes_rep) draft.undefined &= ~u64{unit.row->flags_written};
+    }
+    p.ignored.push_back(draft.undefined);
+    draft.undefined |= step.undefined;
+    p.steps.push_back(step);
+    return true;
+}
+
+bool Generator::add_step(Draft& draft) {
+    const unsigned bits = draft.program.bits;
+    const auto& chosen = chosen_[bits == 32];
+    for (unsigned attempt = 0; attempt < 20; ++attempt) {
+        Step step;
+        if (draft.wanted == 1 && rng_.chance(30)) {
+            if (scribble(step, bits) && accept(draft, step)) return true;
+            continue;
+        }
+        step.unit = int(chosen[rng_.below(chosen.size())]);
+        if (!encode(draft, forms_.units()[unsigned(step.unit)], step)) continue;
+        maybe_prefix(step, bits);
+        if (step.branch_bytes) step.skip = u8(rng_.below(4));
+        if (accept(draft, step)) return true;
+    }
+    return false;
+}
+
+Program Generator::make(unsigned slot, u64 pattern_seed) {
+    Draft draft;
+    draft.slot = slot;
+    Program& p = draft.program;
+    p.bits = chosen_[1].empty() || (!chosen_[0].empty() && rng_.chance(80)) ? 64 : 32;
+    p.pattern_seed = pattern_seed;
+    draft.wanted = rng_.chance(55) ? 1 : 2 + unsigned(rng_.below(6));
+    p.before.rip = slot_address(slot);
+    fill_registers(draft);
+    while (p.steps.size() < draft.wanted && add_step(draft)) {}
+    p.ignored.push_back(draft.undefined);
+    fill_patch(draft);
+    if (slot == batch_size - 1 && rng_.chance(50) && !p.has_branch()) {
+        p.at_edge = true;
+        p.before.rip = code_at + code_bytes - p.code_length();
+    }
+    return draft.program;
+}
+
+}  // namespace silicon::oracle

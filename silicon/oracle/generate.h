@@ -1,0 +1,46 @@
+// Random programs from the instruction table.
+#pragma once
+
+#include <string>
+
+#include "silicon/oracle/forms.h"
+#include "silicon/oracle/program.h"
+#include "silicon/oracle/rng.h"
+
+namespace silicon::oracle {
+
+struct Wishes {
+    std::string family, mnemonic;  // empty: all
+    unsigned bits = 0;             // 64, 32; 0: both
+    bool fs_base_is_zero = true;   // FS and GS overrides may be used
+};
+
+class Generator {
+  public:
+    Generator(Forms& forms, const Wishes& wishes, u64 seed);
+    bool can_make_any() const { return !chosen_[0].empty() || !chosen_[1].empty(); }
+    Program make(unsigned slot, u64 pattern_seed);
+
+  private:
+    struct Draft;  // a program under construction
+    bool add_step(Draft& draft);
+    bool encode(const Draft& draft, const Unit& unit, Step& step);
+    bool scribble(Step& step, unsigned bits);
+    void maybe_prefix(Step& step, unsigned bits);
+    bool accept(Draft& draft, Step step);
+    void aim(Draft& draft, const Decoded& d);
+    void aim_memory(Draft& draft, const Decoded& d, const ZydisDecodedOperand& operand);
+    u64 target(unsigned size_bytes);
+    u64 interesting();
+    u64 immediate();
+    void fill_registers(Draft& draft);
+    void fill_patch(Draft& draft);
+
+    Forms& forms_;
+    Wishes wishes_;
+    Rng rng_;
+    std::vector<unsigned> chosen_[2];  // for 64, for 32 bits
+    std::vector<bool> is_chosen_;
+};
+
+}  // namespace silicon::oracle

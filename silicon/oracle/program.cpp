@@ -1,0 +1,119 @@
+#include "silicon/oracle/program.h"
+
+#include <cstdio>
+#include <cstring>
+
+#include "silicon/oracle/rng.h"
+
+namespace silicon::oracle {
+
+unsigned Program::code_length() const {
+    unsigned length = 0;
+    for (const Step& step : steps) length += step.length;
+    return length;
+}
+
+u64 Program::step_address(unsigned n) const {
+    u64 at = before.rip;
+    for (unsigned i = 0; i < n; ++i) at += steps[i].length;
+    return at;
+}
+
+int Program::step_at(u64 rip) const {
+    u64 at = before.rip;
+    for (size_t n = 0; n <= steps.size(); ++n) {
+        if (at == rip) return int(n);
+        if (n < steps.size()) at += steps[n].length;
+    }
+    return -1;
+}
+
+bool Program::has_branch() const {
+    for (const Step& step : steps)
+        if (step.branch_bytes) return true;
+    return false;
+}
+
+namespace {
+
+void write_jump(u8* to, u64 from, u64 target) {
+    to[0] = 0xe9;
+    const u32 distance = u32(target - (from + 5));
+    std::memcpy(to + 1, &distance, 4);
+}
+
+u64 end_for(unsigned bits) { return bits == 32 ? end32_at : end_at; }
+
+}  // namespace
+
+void write_code(const Program& program, u8* code_area) {
+    u64 at = program.before.rip;
+    for (size_t n = 0; n < program.steps.size(); ++n) {
+        const Step& step = program.steps[n];
+        u8* to = code_area + (at - code_at);
+        std::memcpy(to, step.bytes, step.length);
+        if (step.branch_bytes) {
+            u32 distance = 0;
+            for (size_t i = n + 1; i < program.steps.size() && i <= n + step.skip; ++i) distance += program.steps[i].length;
+            std::memcpy(to + step.length - step.branch_bytes, &distance, step.branch_bytes);
+        }
+        at += step.length;
+    }
+    if (!program.at_edge) write_jump(code_area + (at - code_at), at, end_for(program.bits));
+}
+
+void write_way_out(unsigned slot, unsigned bits, u8* code_area) {
+    const u64 at = way_out(slot);
+    write_jump(code_area + (at - code_at), at, end_for(bits));
+}
+
+// Words that make carries, signs, zeros and pointers likely.
+void make_pattern(u64 seed, Pattern& pattern) {
+    Rng rng(seed);
+    const u64 edges[] = {0, 0, ~u64{0}, 1, u64{1} << 63, 0x7fff'ffff'ffff'ffff, 0x8000'0000'8000'0000, 0x80, 0xffff'ffff, 0x8000};
+    for (size_t at = 0; at < pattern.size(); at += 8) {
+        u64 word = rng.next();
+        const u64 kind = rng.below(10);
+        if (kind < 4) word = rng.pick(edges);
+        else if (kind < 6) word &= 0x7f;
+        else if (kind < 7) word = data_at + (word & 0x3fff);
+        std::memcpy(pattern.data() + at, &word, 8);
+    }
+}
+
+std::string hex_bytes(const u8* bytes, size_t count) {
+    std::string text;
+    char pair[4];
+    for (size_t n = 0; n < count; ++n) {
+        std::snprintf(pair, sizeof pair, "%s%02x", n ? " " : "", bytes[n]);
+        text += pair;
+    }
+    return text;
+}
+
+Decoded decode(const u8* bytes, size_t size, unsigned bits) {
+    static ZydisDecoder decoders[2];
+    static const bool ready = [] {
+        ZydisDecoderInit(&decoders[0], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+        ZydisDecoderInit(&decoders[1], ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
+        return true;
+    }();
+    (void)ready;
+    Decoded d;
+    d.status = ZydisDecoderDecodeFull(&decoders[bits == 32], bytes, size, &d.insn, d.operands);
+    return d;
+}
+
+std::string disassemble(const Step& step, unsigned bits, u64 address) {
+    const Decoded d = decode(step.bytes, step.length, bits);
+    if (!d.ok()) return "(invalid)";
+    static ZydisFormatter formatter;
+    static const bool ready = ZYAN_SUCCESS(ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL));
+    (void)ready;
+    char text[128];
+    ZydisFormatterFormatInstruction(&formatter, &d.insn, d.operands, d.insn.operand_count_visible, text, sizeof text, address, nullptr);
+    if (!step.branch_bytes) return text;
+    return std::string(text) + "  (over " + std::to_string(step.skip) + ")";
+}
+
+}  // namespace silicon::oracle

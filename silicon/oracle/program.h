@@ -1,0 +1,57 @@
+// A program to judge: a few instructions, the registers before them, and one word of memory.
+#pragma once
+
+#include <Zydis/Zydis.h>
+
+#include <string>
+#include <vector>
+
+#include "silicon/oracle/layout.h"
+
+namespace silicon::oracle {
+
+struct Step {
+    u8 bytes[15];
+    u8 length = 0;
+    int unit = -1;          // place in Forms::units; -1: nothing of the table (invalid on both sides)
+    u8 branch_bytes = 0;    // of the relative displacement at the end
+    u8 skip = 0;            // instructions that a taken branch jumps over
+    u64 undefined = 0;      // flags it may leave undefined
+};
+
+struct Program {
+    unsigned bits = 64;
+    std::vector<Step> steps;
+    Registers before{};
+    u64 patch_at = 0, patch_value = 0;
+    u64 pattern_seed = 0;
+    bool at_edge = false;   // ends with the last byte of the code area: what follows is a fetch fault
+    // Flags not to compare when the program stops at step n (its size: has run to its end).
+    std::vector<u64> ignored;
+
+    unsigned code_length() const;
+    u64 step_address(unsigned n) const;
+    int step_at(u64 rip) const;  // -1: none begins there
+    bool has_branch() const;
+};
+
+constexpr u64 slot_address(unsigned slot) { return code_at + slot * slot_bytes; }
+// At this place of each slot there is a jump to the end, so that registers and memory can point to one.
+constexpr u64 way_out(unsigned slot) { return slot_address(slot) + slot_bytes - 8; }
+
+// Puts the code into the shared code area. `before.rip` says where.
+void write_code(const Program& program, u8* code_area);
+void write_way_out(unsigned slot, unsigned bits, u8* code_area);
+void make_pattern(u64 seed, Pattern& pattern);
+
+std::string hex_bytes(const u8* bytes, size_t count);
+std::string disassemble(const Step& step, unsigned bits, u64 address);
+struct Decoded {
+    ZydisDecodedInstruction insn;
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+    ZyanStatus status;
+    bool ok() const { return ZYAN_SUCCESS(status); }
+};
+Decoded decode(const u8* bytes, size_t size, unsigned bits);
+
+}  // namespace silicon::oracle

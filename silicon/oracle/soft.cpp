@@ -1,0 +1,132 @@
+#include "silicon/oracle/soft.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace silicon::oracle {
+
+using namespace x86;
+
+namespace {
+
+// In `memory_`, and at these guest-physical addresses: page tables, descriptor tables, then what programs see.
+constexpr u64 tables = 0x1000, table_pages = 8, idt_page = 0x9000, end_page = 0xa000, data_page = 0xb000;
+constexpr u64 own_bytes = data_page + data_bytes;
+constexpr u64 present = 1, writable = 2, user = 4, accessed = 0x20, dirty = 0x40, no_execute = u64{1} << 63;
+
+constexpr u32 user_code = 0xb | ar::s | 3 << ar::dpl_shift | ar::present | ar::g;
+constexpr u32 user_data = 0x3 | ar::s | 3 << ar::dpl_shift | ar::present | ar::g | ar::db;
+
+}  // namespace
+
+void Soft::Free::operator()(u8* memory) const { std::free(memory); }
+
+Soft::Soft(u8* code) : memory_(static_cast<u8*>(std::aligned_alloc(page_bytes, own_bytes))), next_table_(tables) {
+    if (!memory_) throw std::bad_alloc();
+    std::memset(memory_.get(), 0, own_bytes);
+    guest_.map(0, memory_.get(), own_bytes, perm_all);
+    guest_.map(code_at, code, code_bytes, perm_all);
+    build_tables();
+    const u8 invalid[] = {0x0f, 0x0b};
+    std::memcpy(memory_.get() + end_page, invalid, sizeof invalid);
+    std::memcpy(memory_.get() + end_page + (end32_at - end_at), invalid, sizeof invalid);
+    cpu_ = std::make_unique<Cpu>(guest_, clock_, 0, false);
+    cpu_->vmcs.exception_bitmap = ~u32{0};
+}
+
+// Four levels; every table is made when the first page below it is.
+void Soft::map_page(u64 linear, u64 gpa, u64 rights) {
+    u64 table = tables;
+    if (next_table_ == tables) next_table_ += page_bytes;
+    for (unsigned shift = 39; shift > page_shift; shift -= 9) {
+        u8* entry = memory_.get() + table + (linear >> shift & 511) * 8;
+        u64 value;
+        std::memcpy(&value, entry, 8);
+        if (!(value & present)) {
+            value = next_table_ | present | writable | user | accessed;
+            next_table_ += page_bytes;
+            std::memcpy(entry, &value, 8);
+        }
+        table = value & ~page_offset_mask;
+    }
+    const u64 value = gpa | present | accessed | dirty | rights;
+    std::memcpy(memory_.get() + table + (linear >> page_shift & 511) * 8, &value, 8);
+}
+
+void Soft::build_tables() {
+    for (u64 at = 0; at < code_bytes; at += page_bytes) map_page(code_at + at, code_at + at, user);
+    map_page(end_at, end_page, user);
+    for (u64 n = 0; n < data_pages; ++n)
+        if (n != absent_page)
+            map_page(data_at + n * page_bytes, data_page + n * page_bytes, user | no_execute | (is_writable_page(n) ? writable : 0));
+    map_page(idt_page, idt_page, no_execute);
+}
+
+void Soft::set_pattern(const Pattern& pattern) {
+    pattern_ = pattern;
+    std::memcpy(memory_.get() + data_page, pattern.data(), data_bytes);
+}
+
+// The selectors and rights that Linux gives a process. In 64-bit code DS and ES are null.
+void Soft::set_segments(unsigned bits) {
+    const Segment data{0, ~u32{0}, user_data, 0x2b}, null{0, ~u32{0}, ar::unusable, 0};
+    for (const Seg which : {Seg::Ds, Seg::Es}) cpu_->at(which) = bits == 32 ? data : null;
+    for (const Seg which : {Seg::Fs, Seg::Gs, Seg::Ldtr}) cpu_->at(which) = null;
+    cpu_->at(Seg::Ss) = data;
+    cpu_->at(Seg::Cs) = bits == 32 ? Segment{0, ~u32{0}, user_code | ar::db, 0x23} : Segment{0, ~u32{0}, user_code | ar::l, 0x33};
+    cpu_->at(Seg::Tr) = Segment{0, 0x67, 0xb | ar::present, 0x40};  // without an I/O bitmap
+}
+
+void Soft::set_state(const Job& job) {
+    Cpu& cpu = *cpu_;
+    std::memcpy(cpu.gpr, job.before.gpr, sizeof job.before.gpr);
+    cpu.rip = job.before.rip;
+    cpu.rflags = job.before.rflags;
+    cpu.cr0 = cr0::pe | cr0::mp | cr0::et | cr0::ne | cr0::wp | cr0::am | cr0::pg;
+    cpu.cr3 = tables;
+    cpu.cr4 = cr4::pae | cr4::osfxsr | cr4::osxmmexcpt;
+    cpu.efer = efer::sce | efer::lme | efer::lma | efer::nxe;
+    cpu.cr2 = 0;
+    cpu.idtr = {idt_page, 0xfff};  // all gates absent: INT n is #GP
+    cpu.gdtr = {idt_page, 0x7f};
+    cpu.cpl = 3;
+    cpu.interruptibility = 0;
+    cpu.activity = 0;
+    set_segments(job.bits);
+    cpu.state_changed();
+    cpu.abandon();
+}
+
+void Soft::read_ending(const Job& job, const ExitRecord& exit, Result& result) {
+    const u64 end = job.bits == 32 ? end32_at : end_at;
+    switch (exit.kind) {
+    case ExitKind::Exception:
+        result.ending = exit.interruption_info & 0xff;
+        result.error = exit.interruption_info >> 11 & 1 ? exit.interruption_error : 0;
+        if (result.ending == vector_pf) result.address = exit.qualification;
+        if (result.ending == vector_ud && cpu_->rip == end) result.ending = ended;
+        break;
+    case ExitKind::BudgetSpent: result.ending = timed_out; break;
+    default:
+        result.ending = unexpected;
+        result.error = static_cast<u32>(exit.kind);
+        break;
+    }
+}
+
+void Soft::run(const Job& job, Result& result) {
+    u8* data = memory_.get() + data_page;
+    if (job.patch_at) std::memcpy(data + (job.patch_at - data_at), &job.patch_value, 8);
+    set_state(job);
+    result.error = 0;
+    result.address = 0;
+    const ExitRecord& exit = cpu_->run({.budget = budget});
+    read_ending(job, exit, result);
+    std::memcpy(result.after.gpr, cpu_->gpr, sizeof result.after.gpr);
+    result.after.rip = cpu_->rip;
+    result.after.rflags = cpu_->rflags;
+    collect_changes(pattern_, [&](u64 n) { return data + n * page_bytes; }, result);
+}
+
+}  // namespace silicon::oracle
