@@ -12,7 +12,7 @@ PY := $(BIN)/python
 JOBS ?= 2
 PYTEST ?=
 BENCH ?=
-ORACLE ?=
+ORACLE ?= --seconds 600
 
 .PHONY: help setup build run test test-slow lint format docs bench oracle fresh clean distclean
 
@@ -59,8 +59,8 @@ docs: build ## make docs/reference and the generated Python anew from spec/
 bench: build ## the promises of bench/README.md, measured; BENCH=--json for a machine
 	@$(PY) -m bench $(BENCH)
 
-oracle: build-all ## random instructions against this processor, for long; ORACLE="--seconds 600"
-	@$(PY) -m tests.oracle $(ORACLE)
+oracle: build-all ## random instructions against this processor, for long; ORACLE="--family shift"
+	@$$(find build/dev -name hv-oracle -type f -print -quit) $(ORACLE)
 
 fresh: ## `make run` and `make test` in a bare Debian 12 made for it (needs root, mmdebstrap)
 	@tools/fresh.sh
