@@ -22,7 +22,6 @@ raise SystemExit(not os.path.exists(os.path.join(sysconfig.get_path("include"), 
 find_python() {  # prints the interpreter to use; empty when there is none yet
     local candidate
     if [[ -n ${PYTHON:-} ]]; then
-        is_python "$PYTHON" || die "PYTHON=$PYTHON is not CPython 3.11 or newer"
         command -v "$PYTHON"; return
     fi
     for candidate in python3 /usr/bin/python3 python3.13 python3.12 python3.11; do
@@ -91,6 +90,7 @@ install_package() {
     rm -f .venv/lib/python3*/site-packages/pyhv-source-only.pth
 }
 
+[[ -z ${PYTHON:-} ]] || is_python "$PYTHON" || die "PYTHON=$PYTHON is not CPython 3.11 or newer"
 install_packages
 make_environment
 mkdir -p build
