@@ -30,6 +30,14 @@ def test_the_twenty_lines_of_the_readme_run_and_print_what_it_says() -> None:
     assert len(block.splitlines()) <= 20
 
 
+def test_the_tutorial_runs_from_top_to_bottom(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = python_blocks(ROOT / "docs" / "tutorial.md")
+    namespace: dict[str, object] = {"__name__": "tutorial"}
+    for block in blocks:
+        exec(compile(block, "docs/tutorial.md", "exec"), namespace)
+    assert "0x1234" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_named_files_exist(page: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
