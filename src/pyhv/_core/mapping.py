@@ -22,14 +22,15 @@ class Mapping(_silicon.HostMemory):
     """Host memory mapped into a guest: a buffer on this side, guest-physical memory on the other.
 
     `VirtualMachine.map` makes it. It has the buffer protocol, slices like a bytearray, and `unmap()`; as a context
-    manager it unmaps at the end. What the guest stores is visible here at once, and the reverse. The bytes stay
-    readable for as long as the object lives, also after `unmap()` and after the VM is closed.
+    manager it unmaps at the end. What the guest stores is visible here at once, and the reverse. Memory of its own
+    stays readable for as long as the object lives, also after `unmap()` and after the VM is closed; somebody else's
+    buffer is let go of as soon as the guest no longer sees it.
     """
 
     def __init__(self, buffer: Buffer | None, size: int) -> None:
         super().__init__(buffer, size)
         self._space: weakref.ref[AddressSpace] | None = None
-        self._gpa = 0
+        self._gpa, self._size_bytes, self._borrowed = 0, size, buffer is not None
 
     @property
     def gpa(self) -> GPA:
@@ -49,9 +50,14 @@ class Mapping(_silicon.HostMemory):
                 "the buffer is read-only, so the guest cannot have WRITE; perm=Perm.RX or a bytearray or mmap would do"
             )
 
+    def released(self) -> None:
+        """Let go of a buffer that is not ours."""
+        if self._borrowed:
+            self.close()
+
     def attach(self, space: AddressSpace, at: SupportsIndex, perm: SupportsIndex) -> None:
         """Show the memory to the guest of `space`; `VirtualMachine.map` calls this once."""
-        space.map(at, self.address, len(self), perm, self)
+        space.map(at, self.address, self._size_bytes, perm, self)
         self._space, self._gpa = weakref.ref(space), integer("at", at)
 
     def protect(self, perm: SupportsIndex, *, offset: int = 0, size: int | None = None) -> None:
@@ -60,9 +66,10 @@ class Mapping(_silicon.HostMemory):
         Takes effect for running vCPUs at once. Raises BadArgument, Denied (WRITE over a read-only buffer), and Closed
         after `unmap()`. Apple: hv_vm_protect.
         """
-        length = len(self) - offset if size is None else size
-        integer("offset", offset, high=len(self))
-        integer("size", length, high=len(self) - offset)
+        whole = self._size_bytes
+        length = whole - offset if size is None else size
+        integer("offset", offset, high=whole)
+        integer("size", length, high=whole - offset)
         space = self._live_space()
         if space is None or not self.mapped:
             raise Closed(
@@ -77,7 +84,7 @@ class Mapping(_silicon.HostMemory):
         """
         space = self._live_space()
         if space is not None:
-            space.unmap_owner(self._gpa, len(self), self)
+            space.unmap_owner(self._gpa, self._size_bytes, self)
         self._space = None
 
     def _live_space(self) -> AddressSpace | None:
@@ -93,7 +100,7 @@ class Mapping(_silicon.HostMemory):
 
     def __repr__(self) -> str:
         where = f"gpa {self._gpa:#x}" if self.mapped else "unmapped"
-        return f"<Mapping {where}, {len(self)} bytes>"
+        return f"<Mapping {where}, {self._size_bytes} bytes>"
 
 
 class BorrowedRange:
@@ -107,6 +114,10 @@ class BorrowedRange:
     def require(self, host: int, size: int, perm: Perm) -> None:
         """The process has mapped it, with the rights that the guest is to have."""
         require_mapped(host, size, perm)
+
+    def released(self) -> None:
+        """Let go of the owner."""
+        self.keep = None
 
 
 def of_buffer(buffer: Buffer, size: SupportsIndex | None) -> Mapping:

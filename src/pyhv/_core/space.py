@@ -24,6 +24,9 @@ class HostOwner(Protocol):
     def require(self, host: int, size: int, perm: Perm) -> None:
         """Raise BadArgument or Denied unless the process itself may do there what `perm` would give the guest."""
 
+    def released(self) -> None:
+        """The guest sees none of it any more."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Region:
@@ -88,6 +91,9 @@ class AddressSpace:
                 first, last = max(region.start, start), min(region.end, start + length)
                 self._engine.unmap(first, last - first)
                 self._replace(region, first, last, None)
+            for gone in {id(region.owner): region.owner for region in found}.values():
+                if not any(region.owner is gone for region in self._regions):
+                    gone.released()
 
     def unmap_owner(self, at: int, size: int, owner: HostOwner) -> None:
         """Take away what is left of one owner's memory in the range; nothing left is fine."""
@@ -100,7 +106,8 @@ class AddressSpace:
     ) -> None:
         """Give the guest other rights on a mapped range.
 
-        Raises HvError where a page of it is not mapped; then nothing changes. Denied when WRITE is asked over read-only host memory.
+        Raises HvError where a page of it is not mapped; then nothing changes. Denied when WRITE is asked over host
+        memory that is read-only.
         """
         start, length = self.check(at, size)
         rights = permission(perm)
@@ -148,7 +155,10 @@ class AddressSpace:
         with self._lock:
             for region in self._regions:
                 self._engine.unmap(region.start, region.end - region.start)
+            owners = {id(region.owner): region.owner for region in self._regions}
             self._regions.clear()
+            for owner in owners.values():
+                owner.released()
 
     def abandon(self) -> list[Region]:
         """Forget everything without touching the engine, and give back what was here. For the child of a fork."""

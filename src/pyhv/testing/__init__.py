@@ -1,0 +1,19 @@
+"""What pyhv promises, as tests that any engine can be put to.
+
+    from pyhv.testing import promises
+
+    @pytest.mark.parametrize("promise", promises(), ids=str)
+    def test_my_engine(promise):
+        promise.check("my-engine")
+
+Each promise is one function that takes the engine and raises AssertionError when it is not kept. Its docstring begins
+with the rule it stands for: the part and number of the rule of Apple's framework, or the word "objects".
+"""
+
+from ._promise import Promise as Promise
+from ._promise import promises as promises
+from .guest import Guest as Guest
+from .guest import guest as guest
+from .guest import identity_tables as identity_tables
+from .guest import raw_guest as raw_guest
+from .guest import waiting as waiting

@@ -1,0 +1,75 @@
+"""The register of promises."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Final
+
+from ..engines.select import VARIABLE
+
+_MODULES: Final = (
+    "entry",
+    "answers",
+    "running",
+    "memory",
+    "events",
+    "state",
+    "lifetime",
+    "strict_lifecycle",
+    "strict_memory",
+    "strict_running",
+    "strict_vmcs",
+    "strict_state",
+)
+_found: Final[list[Promise]] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """One promise: `check(engine)` raises AssertionError when the engine does not keep it."""
+
+    name: str
+    rule: str
+    function: Callable[[str], None]
+
+    def check(self, engine: str) -> None:
+        """Put an engine to it. Apple's functions are sent to the same engine meanwhile."""
+        with framework_on(engine):
+            self.function(engine)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def promise(function: Callable[[str], None]) -> Callable[[str], None]:
+    """Register a promise. Its docstring begins with `rule: `."""
+    rule, colon, _ = (function.__doc__ or "").partition(":")
+    if not colon:
+        raise ValueError(f"{function.__name__} has no docstring that begins with its rule and a colon")
+    _found.append(Promise(f"{function.__module__.rpartition('.')[2]}.{function.__name__}", rule, function))
+    return function
+
+
+def promises() -> list[Promise]:
+    """All promises, those of the objects first."""
+    for module in _MODULES:
+        import_module(f".{module}", __package__)
+    return list(_found)
+
+
+@contextmanager
+def framework_on(engine: str) -> Iterator[None]:
+    """Let Apple's functions use this engine."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = engine
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before

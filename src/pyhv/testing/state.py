@@ -1,0 +1,137 @@
+"""Promises of the objects: registers, segments, MSRs, and the whole state as a value."""
+
+from __future__ import annotations
+
+from .. import CpuState, Halted, Segment, VirtualMachine
+from ..errors import BadArgument
+from ._promise import promise
+from .guest import CODE, guest, raises
+
+U64 = (1 << 64) - 1
+
+
+@promise
+def registers_keep_what_they_are_given(engine: str) -> None:
+    """3.9: every general register takes 64 bits and gives them back; no two are the same."""
+    names = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", *(f"r{n}" for n in range(8, 16)), "rip")
+    with VirtualMachine(engine) as vm, vm.vcpu() as cpu:
+        for number, name in enumerate(names):
+            setattr(cpu.regs, name, U64 - number)
+        assert [getattr(cpu.regs, name) for name in names] == [U64 - number for number in range(len(names))]
+
+
+@promise
+def parts_of_registers_are_parts(engine: str) -> None:
+    """objects: AL, AH and AX keep the rest of RAX; EAX clears its upper half."""
+    with VirtualMachine(engine) as vm, vm.vcpu() as cpu:
+        cpu.regs.rax = 0x1122_3344_5566_7788
+        cpu.regs.al, cpu.regs.ah = 0xAA, 0xBB
+        assert cpu.regs.rax == 0x1122_3344_5566_BBAA
+        cpu.regs.ax = 0xCCDD
+        assert (cpu.regs.rax, cpu.regs.al, cpu.regs.ah) == (0x1122_3344_5566_CCDD, 0xDD, 0xCC)
+        cpu.regs.eax = 1
+        assert cpu.regs.rax == 1
+        raises(BadArgument, lambda: setattr(cpu.regs, "al", 0x100), "0xff")
+        raises(BadArgument, lambda: setattr(cpu.regs, "rax", 1 << 64))
+        raises(BadArgument, lambda: setattr(cpu.regs, "rax", -1))
+        raises(AttributeError, lambda: setattr(cpu.regs, "eaxx", 1))
+        assert cpu.regs.rax == 1
+
+
+@promise
+def flags_have_names(engine: str) -> None:
+    """objects: RFLAGS as a number with names, and each flag as an attribute; bit 1 stays set."""
+    with VirtualMachine(engine) as vm, vm.vcpu() as cpu:
+        cpu.regs.zf = cpu.regs.if_ = True
+        assert cpu.regs.rflags == 0x242
+        assert cpu.regs.rflags.zf
+        assert not cpu.regs.rflags.cf
+        cpu.regs.rflags = cpu.regs.rflags.replace(zf=0, cf=1)
+        assert cpu.regs.rflags == 0x203
+
+
+@promise
+def the_guest_and_the_host_see_the_same_flags(engine: str) -> None:
+    """3.9: flags that the guest computed are exact after the exit; flags that the host sets are what the guest sees."""
+    with guest(engine, "b0ff 0401 f4 9c 58 f4") as g:  # add al,1 -> 0; hlt; pushf; pop ax; hlt
+        assert g.cpu.run() == Halted()
+        assert g.cpu.regs.rflags & 0x8D5 == 0x55  # CF PF AF ZF, not SF, not OF
+        g.cpu.regs.cf, g.cpu.regs.sf, g.cpu.regs.zf = False, True, False
+        assert g.cpu.run() == Halted()
+        assert g.cpu.regs.ax & 0x8D5 == 0x94  # SF PF AF
+
+
+@promise
+def segments_are_values(engine: str) -> None:
+    """4.7, 4.9: segments read back what was written; a selector alone changes nothing else."""
+    with VirtualMachine(engine) as vm, vm.vcpu() as cpu:
+        wanted = Segment(0x33, 0x12_3450, 0xF_FFFF, 0xC093)
+        cpu.segments.ds = wanted
+        assert cpu.segments.ds.get() == wanted
+        cpu.segments.ds.selector = 0x2B
+        assert cpu.segments.ds.get() == Segment(0x2B, 0x12_3450, 0xF_FFFF, 0xC093)
+        assert cpu.segments.ds.access_rights.db
+        cpu.segments.gdtr.base, cpu.segments.gdtr.limit = 0x5000, 0x7F
+        assert (cpu.segments.gdtr.base, cpu.segments.gdtr.limit) == (0x5000, 0x7F)
+        raises(BadArgument, lambda: setattr(cpu.segments.ds, "selector", 0x1_0000), "0xffff")
+        raises(TypeError, lambda: setattr(cpu.segments, "ds", 5), "Segment")
+
+
+@promise
+def msrs_go_by_name_and_number(engine: str) -> None:
+    """objects: name, attribute and number are the same MSR; unknown ones are BadArgument."""
+    with VirtualMachine(engine) as vm, vm.vcpu() as cpu:
+        cpu.msrs["LSTAR"] = 0xFFFF_8000_0000_1000
+        assert cpu.msrs.lstar == cpu.msrs["IA32_LSTAR"] == cpu.msrs[0xC000_0082] == 0xFFFF_8000_0000_1000
+        cpu.msrs.efer = cpu.msrs.efer.replace(sce=1, nxe=1)
+        assert cpu.msrs["EFER"] == 0x801
+        raises(BadArgument, lambda: cpu.msrs["NOBODY"], "NOBODY")
+        raises(BadArgument, lambda: cpu.msrs[0x1_2345], "0x12345")
+        raises(BadArgument, lambda: cpu.msrs[1 << 32])
+
+
+@promise
+def debug_and_control_registers_round_trip(engine: str) -> None:
+    """4.11: DR0 to DR3 round trip, DR6 has its fixed bits, DR7 0x400; CR2 and CR3 keep what they are given."""
+    with VirtualMachine(engine) as vm, vm.vcpu() as cpu:
+        cpu.regs.dr0, cpu.regs.dr3 = 0x1234, 0xFFFF_8000_0000_0000
+        assert (cpu.regs.dr0, cpu.regs.dr3) == (0x1234, 0xFFFF_8000_0000_0000)
+        assert cpu.regs.dr6 & 0xFFFF_0FF0 == 0xFFFF_0FF0
+        assert cpu.regs.dr7 == 0x400
+        cpu.regs.cr2, cpu.regs.cr3 = 0xDEAD_B000, 0x5000
+        assert (cpu.regs.cr2, cpu.regs.cr3) == (0xDEAD_B000, 0x5000)
+
+
+@promise
+def a_state_can_be_gone_back_to(engine: str) -> None:
+    """objects: a state set again leads to the same end, also in another VM, also through bytes."""
+    code = "b96400 01c8 050700 40 e2f7 f4"  # mov cx,100; l: add ax,cx; add ax,7; inc ax; loop l; hlt
+    with guest(engine, code) as g:
+        g.cpu.run(budget=100)
+        middle = g.cpu.state
+        assert g.cpu.run() == Halted()
+        end = g.cpu.state
+        assert end != middle
+        assert end.diff(middle)
+        g.cpu.state = middle
+        assert g.cpu.state == middle
+        assert g.cpu.run() == Halted()
+        assert g.cpu.state.diff(end) == []
+    with guest(engine, code) as other:
+        other.cpu.state = CpuState.from_bytes(middle.to_bytes())
+        assert other.cpu.run() == Halted()
+        assert other.cpu.state.diff(end) == []
+
+
+@promise
+def a_state_says_what_differs(engine: str) -> None:
+    """objects: replace() and diff() by name."""
+    with VirtualMachine(engine) as vm, vm.vcpu() as cpu:
+        before = cpu.state
+        after = before.replace({"cs.base": 0x10}, rip=CODE)
+        assert sorted(before.diff(after)) == ["cs.base: 0x0 -> 0x10", f"rip: 0x0 -> {CODE:#x}"]
+        raises(BadArgument, lambda: before.replace(rippp=1), "rippp")
+        raises(BadArgument, lambda: before["nothing"])
+        cpu.state = after
+        assert (cpu.regs.rip, cpu.segments.cs.base) == (CODE, 0x10)
+        raises(TypeError, lambda: setattr(cpu, "state", 5), "CpuState")

@@ -1,0 +1,167 @@
+"""Promises of Apple's functions: running, kicks, deadlines, exits."""
+
+from __future__ import annotations
+
+import time
+
+from ..framework import intel as hv
+from ._promise import promise
+from .guest import CODE, fails, raw_guest, thread
+
+
+@promise
+def exits_leave_rip_on_the_instruction(engine: str) -> None:
+    """4.18, 4.20: HLT, CPUID, XSETBV, VMCALL and RDMSR exit with their reasons and lengths; RIP never moves."""
+    cases = (
+        ("f4", hv.VMX_REASON_HLT, 1),
+        ("0fa2", hv.VMX_REASON_CPUID, 2),
+        ("0f01d1", hv.VMX_REASON_XSETBV, 3),
+        ("0f01c1", hv.VMX_REASON_VMCALL, 3),
+        ("0f32", hv.VMX_REASON_RDMSR, 2),
+        ("0f30", hv.VMX_REASON_WRMSR, 2),
+    )
+    for code, reason, length in cases:
+        with raw_guest(code) as raw:
+            raw.set(hv.HV_X86_RCX, 0 if reason == hv.VMX_REASON_XSETBV else hv.HV_MSR_IA32_LSTAR)
+            assert raw.run() == reason, code
+            assert raw.read(hv.VMCS_RO_VMEXIT_INSTR_LEN) == length, code
+            assert raw.reg(hv.HV_X86_RIP) == raw.read(hv.VMCS_GUEST_RIP) == CODE, code
+            assert raw.run() == reason, "the instruction has not happened, so it exits again"
+
+
+@promise
+def port_exits_say_what(engine: str) -> None:
+    """4.21: size, direction, string, REP, immediate and port in the qualification; RAX is untouched."""
+    cases = (
+        ("e661", 0x0061_0040, 2),  # out 0x61, al
+        ("ef", 0x03F8_0001, 1),  # out dx, ax
+        ("66ed", 0x03F8_000B, 2),  # in eax, dx
+        ("f36e", 0x03F8_0030, 2),  # rep outsb
+        ("6c", 0x03F8_0018, 1),  # insb
+    )
+    for code, qualification, length in cases:
+        with raw_guest(code) as raw:
+            raw.set(hv.HV_X86_RDX, 0x3F8)
+            raw.set(hv.HV_X86_RAX, 0x1122_3344_5566_7788)
+            raw.set(hv.HV_X86_RCX, 3)
+            assert raw.run() == hv.VMX_REASON_IO, code
+            assert raw.read(hv.VMCS_RO_EXIT_QUALIFIC) == qualification, code
+            assert raw.read(hv.VMCS_RO_VMEXIT_INSTR_LEN) == length, code
+            assert (raw.reg(hv.HV_X86_RAX), raw.reg(hv.HV_X86_RCX)) == (0x1122_3344_5566_7788, 3)
+            assert raw.reg(hv.HV_X86_RIP) == CODE
+
+
+@promise
+def the_client_moves_rip(engine: str) -> None:
+    """3.9, 4.18: what the client writes between two runs is what the next one starts from."""
+    with raw_guest("e661 40 f4") as raw:
+        assert raw.run() == hv.VMX_REASON_IO
+        raw.set(hv.HV_X86_RAX, 0x10)
+        raw.write(hv.VMCS_GUEST_RIP, raw.reg(hv.HV_X86_RIP) + raw.read(hv.VMCS_RO_VMEXIT_INSTR_LEN))
+        assert raw.run() == hv.VMX_REASON_HLT
+        assert raw.reg(hv.HV_X86_RAX) == 0x11
+
+
+@promise
+def a_deadline_reads_as_reason_52(engine: str) -> None:
+    """3.2: expiry is exit reason 52; a passed deadline returns promptly; HV_DEADLINE_FOREVER never comes."""
+    with raw_guest("ebfe") as raw:
+        moment = hv.mach_absolute_time() + 20_000_000
+        hv.hv_vcpu_run_until(raw.vcpu, moment)
+        assert raw.read(hv.VMCS_RO_EXIT_REASON) == hv.VMX_REASON_VMX_TIMER_EXPIRED
+        assert hv.mach_absolute_time() >= moment
+        start = time.monotonic()
+        hv.hv_vcpu_run_until(raw.vcpu, 1)
+        assert raw.read(hv.VMCS_RO_EXIT_REASON) == hv.VMX_REASON_VMX_TIMER_EXPIRED
+        assert time.monotonic() - start < 1
+    with raw_guest("f4") as raw:
+        hv.hv_vcpu_run_until(raw.vcpu, hv.HV_DEADLINE_FOREVER)
+        assert raw.read(hv.VMCS_RO_EXIT_REASON) == hv.VMX_REASON_HLT
+
+
+@promise
+def a_kick_is_reason_1(engine: str) -> None:
+    """3.3: an interrupted vCPU exits with reason 1; kicks merge; one before the run makes it return at once."""
+    with raw_guest("90 f4") as raw:
+        hv.hv_vcpu_interrupt([raw.vcpu], 1)
+        hv.hv_vcpu_interrupt([raw.vcpu, raw.vcpu], 2)
+        assert raw.run() == hv.VMX_REASON_IRQ
+        assert raw.reg(hv.HV_X86_RIP) == CODE
+        assert raw.run() == hv.VMX_REASON_HLT
+
+
+@promise
+def a_kick_stops_a_running_guest(engine: str) -> None:
+    """3.3, 1.6: from another thread, while it runs."""
+    with raw_guest("ebfe") as raw:
+
+        def kick() -> None:
+            time.sleep(0.02)
+            hv.hv_vcpu_interrupt([raw.vcpu], 1)
+
+        with thread(kick):
+            assert raw.run() == hv.VMX_REASON_IRQ
+
+
+@promise
+def interrupt_takes_all_or_nothing(engine: str) -> None:
+    """1.9: an id that is none makes the whole call HV_BAD_ARGUMENT, and nobody is interrupted."""
+    with raw_guest("f4") as raw:
+        fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vcpu_interrupt([raw.vcpu, 9], 2), "9")
+        fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vcpu_interrupt([raw.vcpu], 2))
+        hv.hv_vcpu_interrupt([raw.vcpu], 0)
+        assert raw.run() == hv.VMX_REASON_HLT
+
+
+@promise
+def what_the_guest_causes_is_an_exit(engine: str) -> None:
+    """3.8: hv_vcpu_run succeeds for a triple fault; only bad controls are an error."""
+    with raw_guest("0f0b") as raw:
+        raw.write(hv.VMCS_CTRL_EXC_BITMAP, 0)
+        raw.write(hv.VMCS_GUEST_IDTR_LIMIT, 0)
+        assert raw.run() == hv.VMX_REASON_TRIPLE_FAULT
+
+
+@promise
+def flush_is_unsupported_and_invalidate_works(engine: str) -> None:
+    """3.9: hv_vcpu_flush is HV_UNSUPPORTED, hv_vcpu_invalidate_tlb succeeds."""
+    with raw_guest("f4") as raw:
+        fails(hv.HV_UNSUPPORTED, lambda: hv.hv_vcpu_flush(raw.vcpu))
+        hv.hv_vcpu_invalidate_tlb(raw.vcpu)
+
+
+@promise
+def execution_time_grows(engine: str) -> None:
+    """3.10: nanoseconds that grow with each run; nothing is idle, and time stands still outside."""
+    with raw_guest("ebfe") as raw:
+        before = hv.hv_vcpu_get_exec_time(raw.vcpu)
+        hv.hv_vcpu_run_until(raw.vcpu, hv.mach_absolute_time() + 5_000_000)
+        after = hv.hv_vcpu_get_exec_time(raw.vcpu)
+        assert 1_000_000 < after - before < 5_000_000_000
+        assert hv.hv_vcpu_get_exec_time(raw.vcpu) == after
+        assert hv.hv_vcpu_get_idle_time(raw.vcpu) == 0
+
+
+@promise
+def the_tsc_clock_runs(engine: str) -> None:
+    """4.30: hv_tsc_clock rises while a VM exists."""
+    with raw_guest("f4"):
+        first = hv.hv_tsc_clock()
+        time.sleep(0.001)
+        assert hv.hv_tsc_clock() > first > 0
+
+
+@promise
+def the_guests_tsc_is_the_clock_plus_an_offset(engine: str) -> None:
+    """4.30: hv_vcpu_set_tsc_relative and hv_vm_sync_tsc set what RDTSC reads."""
+    with raw_guest("0f31 f4") as raw:
+        hv.hv_vcpu_set_tsc_relative(raw.vcpu, 1 << 50)
+        assert raw.run() == hv.VMX_REASON_HLT
+        now = hv.hv_tsc_clock()
+        read = raw.reg(hv.HV_X86_RDX) << 32 | raw.reg(hv.HV_X86_RAX)
+        assert 0 <= now - (read - (1 << 50)) < 10 * 10**9
+        hv.hv_vm_sync_tsc(0)
+        raw.set(hv.HV_X86_RIP, CODE)
+        assert raw.run() == hv.VMX_REASON_HLT
+        assert raw.reg(hv.HV_X86_RDX) << 32 | raw.reg(hv.HV_X86_RAX) < 10 * 10**9
+        fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vcpu_set_tsc_relative(raw.vcpu, 1 << 63))

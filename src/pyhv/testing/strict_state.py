@@ -1,0 +1,126 @@
+"""Promises of Apple's functions: registers, floating-point state, MSRs."""
+
+from __future__ import annotations
+
+from ..framework import intel as hv
+from ._promise import promise
+from .guest import CODE, fails, raw_guest
+
+U64 = (1 << 64) - 1
+
+
+@promise
+def registers_round_trip(engine: str) -> None:
+    """3.9: every general register takes 64 bits; unknown ids and values that do not fit are HV_BAD_ARGUMENT."""
+    with raw_guest("f4") as raw:
+        for reg in range(hv.HV_X86_RAX, hv.HV_X86_R15 + 1):
+            raw.set(reg, U64 - reg)
+        assert [raw.reg(reg) for reg in range(hv.HV_X86_RAX, hv.HV_X86_R15 + 1)] == [U64 - reg for reg in range(2, 18)]
+        fails(hv.HV_BAD_ARGUMENT, lambda: raw.reg(hv.HV_X86_REGISTERS_MAX), "51")
+        fails(hv.HV_BAD_ARGUMENT, lambda: raw.set(1000, 0), "1000")
+        fails(hv.HV_BAD_ARGUMENT, lambda: raw.set(hv.HV_X86_RAX, 1 << 64))
+        fails(hv.HV_BAD_ARGUMENT, lambda: raw.reg(-1))
+
+
+@promise
+def registers_and_vmcs_are_one_state(engine: str) -> None:
+    """4.9: the same registers through both doors; a selector changes nothing else."""
+    pairs = (
+        (hv.HV_X86_RIP, hv.VMCS_GUEST_RIP, 0x1234),
+        (hv.HV_X86_RSP, hv.VMCS_GUEST_RSP, 0x7000),
+        (hv.HV_X86_RFLAGS, hv.VMCS_GUEST_RFLAGS, 0x246),
+        (hv.HV_X86_CR3, hv.VMCS_GUEST_CR3, 0x5000),
+        (hv.HV_X86_CS, hv.VMCS_GUEST_CS, 0x1B),
+        (hv.HV_X86_GS, hv.VMCS_GUEST_GS, 0x33),
+        (hv.HV_X86_IDT_BASE, hv.VMCS_GUEST_IDTR_BASE, 0x6000),
+        (hv.HV_X86_GDT_LIMIT, hv.VMCS_GUEST_GDTR_LIMIT, 0x7F),
+        (hv.HV_X86_LDT_BASE, hv.VMCS_GUEST_LDTR_BASE, 0x8000),
+        (hv.HV_X86_TSS_AR, hv.VMCS_GUEST_TR_AR, 0x8B),
+    )
+    with raw_guest("f4") as raw:
+        raw.write(hv.VMCS_GUEST_CS_BASE, 0x7770)
+        for reg, field, value in pairs:
+            raw.set(reg, value)
+            assert raw.read(field) == value, hv.hv_x86_reg_t(reg).name
+            raw.write(field, value ^ 2)
+            assert raw.reg(reg) == value ^ 2, hv.hv_x86_reg_t(reg).name
+        assert raw.read(hv.VMCS_GUEST_CS_BASE) == 0x7770
+
+
+@promise
+def selectors_survive_a_run(engine: str) -> None:
+    """4.9: arbitrary selector values are still there after the guest has run."""
+    with raw_guest("90 f4") as raw:
+        for reg in (hv.HV_X86_DS, hv.HV_X86_ES, hv.HV_X86_FS, hv.HV_X86_GS):
+            raw.set(reg, 0xFFF8 - reg)
+        assert raw.run() == hv.VMX_REASON_HLT
+        assert [raw.reg(reg) for reg in (hv.HV_X86_DS, hv.HV_X86_GS)] == [0xFFF8 - hv.HV_X86_DS, 0xFFF8 - hv.HV_X86_GS]
+
+
+@promise
+def debug_registers_round_trip(engine: str) -> None:
+    """4.11: DR0 to DR3, DR6 with its fixed bits, DR7 0x400."""
+    with raw_guest("f4") as raw:
+        for number in range(4):
+            raw.set(hv.HV_X86_DR0 + number, 0x1000 * (number + 1))
+        assert [raw.reg(hv.HV_X86_DR0 + number) for number in range(4)] == [0x1000, 0x2000, 0x3000, 0x4000]
+        assert raw.reg(hv.HV_X86_DR6) == 0xFFFF_0FF0
+        assert raw.reg(hv.HV_X86_DR7) == raw.read(hv.VMCS_GUEST_DR7) == 0x400
+
+
+@promise
+def fpstate_is_an_xsave_image(engine: str) -> None:
+    """4.13: 512 bytes are the legacy area, more is the standard image, padded; below 512 is HV_BAD_ARGUMENT."""
+    with raw_guest("f4") as raw:
+        legacy = hv.hv_vcpu_read_fpstate(raw.vcpu, 512)
+        assert len(legacy) == 512
+        whole = hv.hv_vcpu_read_fpstate(raw.vcpu, 4096)
+        assert len(whole) == 4096
+        assert whole[:512] == legacy
+        assert legacy[0:2] == b"\x7f\x03"  # FCW after FNINIT or RESET: 0x037F (or 0x0040)
+        changed = bytearray(whole)
+        changed[160:176] = bytes(range(16))  # XMM0
+        changed[512] |= 2  # XSTATE_BV: SSE
+        hv.hv_vcpu_write_fpstate(raw.vcpu, changed, 4096)
+        assert hv.hv_vcpu_read_fpstate(raw.vcpu, 512)[160:176] == bytes(range(16))
+        fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vcpu_read_fpstate(raw.vcpu, 511))
+        fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vcpu_write_fpstate(raw.vcpu, bytes(100), 512), "100")
+
+
+@promise
+def msrs_exit_unless_native(engine: str) -> None:
+    """4.27, 4.28: not enabled is exit 31 or 32; enabled is no exit, the value kept, and read_msr sees it."""
+    with raw_guest("0f30 0f32 f4") as raw:
+        raw.set(hv.HV_X86_RCX, hv.HV_MSR_IA32_LSTAR)
+        raw.set(hv.HV_X86_RAX, 0x1111_2222)
+        raw.set(hv.HV_X86_RDX, 0x3333)
+        assert raw.run() == hv.VMX_REASON_WRMSR
+        hv.hv_vcpu_enable_native_msr(raw.vcpu, hv.HV_MSR_IA32_LSTAR, True)
+        assert raw.run() == hv.VMX_REASON_HLT
+        assert hv.hv_vcpu_read_msr(raw.vcpu, hv.HV_MSR_IA32_LSTAR) == 0x3333_1111_2222
+        hv.hv_vcpu_enable_native_msr(raw.vcpu, hv.HV_MSR_IA32_LSTAR, False)
+        raw.set(hv.HV_X86_RIP, CODE + 2)
+        assert raw.run() == hv.VMX_REASON_RDMSR
+
+
+@promise
+def the_native_msrs_are_those_that_clients_ask_for(engine: str) -> None:
+    """4.28: the list of MSRs that can be native; others are HV_BAD_ARGUMENT, FLUSH_CMD among them."""
+    names = ("STAR", "LSTAR", "CSTAR", "FMASK", "KERNEL_GS_BASE", "FS_BASE", "GS_BASE", "TSC", "TSC_AUX")
+    more = ("SYSENTER_CS", "SYSENTER_ESP", "SYSENTER_EIP", "SPEC_CTRL", "PRED_CMD", "XSS")
+    with raw_guest("f4") as raw:
+        for name in names + more:
+            hv.hv_vcpu_enable_native_msr(raw.vcpu, getattr(hv, f"HV_MSR_IA32_{name}"), True)
+        fails(
+            hv.HV_BAD_ARGUMENT, lambda: hv.hv_vcpu_enable_native_msr(raw.vcpu, hv.HV_MSR_IA32_FLUSH_CMD, True), "0x10b"
+        )
+        fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vcpu_read_msr(raw.vcpu, 0x1_2345), "0x12345")
+        fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vcpu_write_msr(raw.vcpu, 0x1_2345, 0))
+
+
+@promise
+def msr_information_is_honest(engine: str) -> None:
+    """4.29: no performance or last-branch MSRs are offered; unknown questions are HV_BAD_ARGUMENT."""
+    for field in range(9):
+        assert hv.hv_vmx_get_msr_info(field) == 0
+    fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vmx_get_msr_info(9))

@@ -1,0 +1,221 @@
+"""Promises of Apple's functions: capabilities, controls, events."""
+
+from __future__ import annotations
+
+import struct
+
+from ..framework import intel as hv
+from ._promise import promise
+from .guest import CODE, fails, raw_guest
+
+# What a widely used monitor needs to start: bits that can be 1, and bits that can be 0.
+CAN_BE_ONE = {
+    hv.HV_VMX_CAP_PINBASED: hv.PIN_BASED_INTR | hv.PIN_BASED_NMI | hv.PIN_BASED_VIRTUAL_NMI,
+    hv.HV_VMX_CAP_PROCBASED: hv.CPU_BASED_SECONDARY_CTLS
+    | hv.CPU_BASED_MWAIT
+    | hv.CPU_BASED_MONITOR
+    | hv.CPU_BASED_UNCOND_IO
+    | hv.CPU_BASED_MSR_BITMAPS
+    | hv.CPU_BASED_IRQ_WND
+    | hv.CPU_BASED_VIRTUAL_NMI_WND
+    | hv.CPU_BASED_CR8_LOAD
+    | hv.CPU_BASED_CR8_STORE
+    | hv.CPU_BASED_HLT
+    | hv.CPU_BASED_TSC_OFFSET,
+    hv.HV_VMX_CAP_PROCBASED2: hv.CPU_BASED2_EPT
+    | hv.CPU_BASED2_UNRESTRICTED
+    | hv.CPU_BASED2_VPID
+    | hv.CPU_BASED2_RDTSCP,
+    hv.HV_VMX_CAP_ENTRY: hv.VMENTRY_LOAD_EFER,
+    hv.HV_VMX_CAP_EXIT: hv.VMEXIT_HOST_IA32E | hv.VMEXIT_LOAD_EFER,
+}
+CAN_BE_ZERO = {
+    hv.HV_VMX_CAP_PINBASED: hv.PIN_BASED_PREEMPTION_TIMER,
+    hv.HV_VMX_CAP_PROCBASED: hv.CPU_BASED_CR3_LOAD
+    | hv.CPU_BASED_CR3_STORE
+    | hv.CPU_BASED_IO_BITMAPS
+    | hv.CPU_BASED_RDTSC
+    | hv.CPU_BASED_TPR_SHADOW
+    | hv.CPU_BASED_MOV_DR
+    | hv.CPU_BASED_MTF
+    | hv.CPU_BASED_INVLPG
+    | hv.CPU_BASED_PAUSE,
+    hv.HV_VMX_CAP_PROCBASED2: hv.CPU_BASED2_VIRTUAL_APIC
+    | hv.CPU_BASED2_DESC_TABLE
+    | hv.CPU_BASED2_WBINVD
+    | hv.CPU_BASED2_PAUSE_LOOP
+    | hv.CPU_BASED2_RDRAND
+    | hv.CPU_BASED2_INVPCID
+    | hv.CPU_BASED2_RDSEED
+    | hv.CPU_BASED2_XSAVES_XRSTORS
+    | hv.CPU_BASED2_VMCS_SHADOW,
+    hv.HV_VMX_CAP_ENTRY: hv.VMENTRY_SMM | hv.VMENTRY_DEACTIVATE_DUAL_MONITOR | hv.VMENTRY_GUEST_IA32E,
+    hv.HV_VMX_CAP_EXIT: hv.VMEXIT_SAVE_VMX_TIMER | hv.VMEXIT_SAVE_EFER | hv.VMEXIT_LOAD_IA32_PERF_GLOBAL_CTRL,
+}
+CONTROLS = {
+    hv.HV_VMX_CAP_PINBASED: hv.VMCS_CTRL_PIN_BASED,
+    hv.HV_VMX_CAP_PROCBASED: hv.VMCS_CTRL_CPU_BASED,
+    hv.HV_VMX_CAP_PROCBASED2: hv.VMCS_CTRL_CPU_BASED2,
+    hv.HV_VMX_CAP_ENTRY: hv.VMCS_CTRL_VMENTRY_CONTROLS,
+    hv.HV_VMX_CAP_EXIT: hv.VMCS_CTRL_VMEXIT_CONTROLS,
+}
+
+
+@promise
+def capability_words_make_sense(engine: str) -> None:
+    """4.1: every known word can be read without a VM; what must be 1 may be 1; unknown words are HV_BAD_ARGUMENT."""
+    for word in [*range(17), hv.HV_VMX_CAP_PREEMPTION_TIMER]:
+        hv.hv_vmx_read_capability(word)
+    for word in CONTROLS:
+        value = hv.hv_vmx_read_capability(word)
+        assert (value & 0xFFFF_FFFF) & ~(value >> 32) == 0, hv.hv_vmx_capability_t(word).name
+    fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vmx_read_capability(17))
+    fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vmx_read_capability(33))
+
+
+@promise
+def the_controls_that_clients_need_are_there(engine: str) -> None:
+    """4.2, 4.3: the bits that can be 1, and those that can be 0."""
+    for word, bits in CAN_BE_ONE.items():
+        missing = bits & ~(hv.hv_vmx_read_capability(word) >> 32)
+        assert not missing, f"{hv.hv_vmx_capability_t(word).name}: {missing:#x} cannot be 1"
+    for word, bits in CAN_BE_ZERO.items():
+        stuck = bits & hv.hv_vmx_read_capability(word)
+        assert not stuck, f"{hv.hv_vmx_capability_t(word).name}: {stuck:#x} cannot be 0"
+
+
+@promise
+def ept_and_unrestricted_guest_are_always_on(engine: str) -> None:
+    """4.5: a client that asks for nothing in the secondary controls can enter real mode."""
+    needed = hv.CPU_BASED2_EPT | hv.CPU_BASED2_UNRESTRICTED
+    assert hv.hv_vmx_read_capability(hv.HV_VMX_CAP_PROCBASED2) & needed == needed
+    assert not hv.hv_vmx_read_capability(hv.HV_VMX_CAP_PROCBASED) & hv.CPU_BASED_MOV_DR
+
+
+@promise
+def control_fields_read_back(engine: str) -> None:
+    """4.4, 4.6: readable before the first write, with values that the words allow; writes read back exactly."""
+    with raw_guest("f4") as raw:
+        for word, field in CONTROLS.items():
+            value = hv.hv_vmx_read_capability(word)
+            must, may = value & 0xFFFF_FFFF, value >> 32
+            assert must & ~raw.read(field) == 0
+            assert raw.read(field) & ~may == 0
+            raw.write(field, must)
+            assert raw.read(field) == must
+            ranges = hv.hv_vmx_vcpu_get_cap_write_vmcs(raw.vcpu, field)
+            assert ranges == (must, may)
+        fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vmx_vcpu_get_cap_write_vmcs(raw.vcpu, hv.VMCS_RO_EXIT_REASON))
+
+
+@promise
+def guest_fields_read_back(engine: str) -> None:
+    """4.7: plain guest-state fields give back exactly what was written."""
+    values = {
+        hv.VMCS_GUEST_RIP: 0x1234,
+        hv.VMCS_GUEST_RSP: 0x5678,
+        hv.VMCS_GUEST_RFLAGS: 0x246,
+        hv.VMCS_GUEST_CR3: 0x7000,
+        hv.VMCS_GUEST_CS: 0x1B,
+        hv.VMCS_GUEST_CS_BASE: 0x1_0000,
+        hv.VMCS_GUEST_CS_LIMIT: 0xF_FFFF,
+        hv.VMCS_GUEST_CS_AR: 0xC0FB,
+        hv.VMCS_GUEST_LDTR_AR: 0x1_0000,
+        hv.VMCS_GUEST_TR_AR: 0x8B,
+        hv.VMCS_GUEST_GDTR_BASE: 0x9000,
+        hv.VMCS_GUEST_IDTR_LIMIT: 0xFFF,
+        hv.VMCS_GUEST_DR7: 0x400,
+        hv.VMCS_GUEST_IA32_EFER: 0x500,
+        hv.VMCS_GUEST_IA32_SYSENTER_CS: 0x10,
+        hv.VMCS_GUEST_SYSENTER_ESP: 0xAAAA,
+        hv.VMCS_GUEST_SYSENTER_EIP: 0xBBBB,
+        hv.VMCS_GUEST_INTERRUPTIBILITY: 1,
+        hv.VMCS_GUEST_ACTIVITY_STATE: 1,
+        hv.VMCS_GUEST_DEBUG_EXC: 0x4000,
+        hv.VMCS_CTRL_EXC_BITMAP: 0x4_0000,
+        hv.VMCS_CTRL_CR0_MASK: 0x6000_0000,
+        hv.VMCS_CTRL_CR4_SHADOW: 0x2000,
+    }
+    with raw_guest("f4") as raw:
+        for field, value in values.items():
+            raw.write(field, value)
+        wrong = {
+            hv.vmcs_field(field).name: raw.read(field) for field, value in values.items() if raw.read(field) != value
+        }
+        assert wrong == {}
+
+
+@promise
+def fields_that_are_none_are_refused(engine: str) -> None:
+    """4.8: unknown fields are HV_BAD_ARGUMENT; so are the EPT pointer on read and read-only fields on write."""
+    with raw_guest("f4") as raw:
+        fails(hv.HV_BAD_ARGUMENT, lambda: raw.read(0x6FFE), "0x6ffe")
+        fails(hv.HV_BAD_ARGUMENT, lambda: raw.write(0x6FFE, 0), "0x6ffe")
+        fails(hv.HV_BAD_ARGUMENT, lambda: raw.read(hv.VMCS_CTRL_EPTP))
+        fails(hv.HV_BAD_ARGUMENT, lambda: raw.write(hv.VMCS_RO_EXIT_REASON, 0))
+        fails(hv.HV_BAD_ARGUMENT, lambda: raw.read(hv.VMCS_MAX))
+
+
+@promise
+def exceptions_exit_by_the_bitmap(engine: str) -> None:
+    """4.19: reason 0 with valid, type and vector; RIP on the instruction, nothing pushed; #UD has a length."""
+    with raw_guest("0f0b") as raw:
+        assert raw.run() == hv.VMX_REASON_EXC_NMI
+        assert raw.read(hv.VMCS_RO_VMEXIT_IRQ_INFO) == 0x8000_0306
+        assert (raw.reg(hv.HV_X86_RIP), raw.reg(hv.HV_X86_RSP)) == (CODE, 0x8000)
+
+
+@promise
+def a_software_interrupt_through_a_small_idt(engine: str) -> None:
+    """4.23: IDT limit 0 makes INT n a #GP exit whose vectoring info holds n with the software type; RIP at the INT."""
+    with raw_guest("b409 cd21") as raw:
+        raw.write(hv.VMCS_GUEST_IDTR_LIMIT, 0)
+        assert raw.run() == hv.VMX_REASON_EXC_NMI
+        assert raw.read(hv.VMCS_RO_VMEXIT_IRQ_INFO) & 0x8000_07FF == 0x8000_030D
+        assert raw.read(hv.VMCS_RO_IDT_VECTOR_INFO) & 0x8000_07FF == 0x8000_0421
+        assert raw.reg(hv.HV_X86_RIP) == CODE + 2
+        assert raw.reg(hv.HV_X86_RSP) == 0x8000
+
+
+@promise
+def injection_is_taken_once(engine: str) -> None:
+    """4.25: the event is delivered first, and the valid bit of the field reads 0 after the entry."""
+    with raw_guest("90 f4") as raw:
+        raw.ram[0x21 * 4 : 0x21 * 4 + 4] = struct.pack("<HH", 0x2000, 0)
+        raw.ram[0x2000] = 0xF4
+        raw.set(hv.HV_X86_RFLAGS, 0x202)
+        raw.write(hv.VMCS_CTRL_VMENTRY_IRQ_INFO, 0x8000_0021)
+        assert raw.run() == hv.VMX_REASON_HLT
+        assert raw.reg(hv.HV_X86_RIP) == 0x2000
+        assert raw.read(hv.VMCS_CTRL_VMENTRY_IRQ_INFO) >> 31 == 0
+        assert bytes(raw.ram[0x7FFA:0x7FFC]) == struct.pack("<H", CODE)
+
+
+@promise
+def an_interrupt_window_is_reason_7(engine: str) -> None:
+    """4.25: the window exit fires at the first interruptible boundary."""
+    with raw_guest("fb 90 90 f4") as raw:
+        raw.control(
+            hv.VMCS_CTRL_CPU_BASED,
+            hv.HV_VMX_CAP_PROCBASED,
+            hv.CPU_BASED_HLT | hv.CPU_BASED_SECONDARY_CTLS | hv.CPU_BASED_IRQ_WND,
+        )
+        assert raw.run() == hv.VMX_REASON_IRQ_WND
+        assert raw.reg(hv.HV_X86_RIP) == CODE + 2
+
+
+@promise
+def the_monitor_trap_follows_one_instruction(engine: str) -> None:
+    """4.26: with the flag, each run is one instruction and exits with reason 37, RIP past it."""
+    with raw_guest("40 40 f4") as raw:
+        if not hv.hv_vmx_read_capability(hv.HV_VMX_CAP_PROCBASED) >> 32 & hv.CPU_BASED_MTF:
+            return
+        raw.control(
+            hv.VMCS_CTRL_CPU_BASED,
+            hv.HV_VMX_CAP_PROCBASED,
+            hv.CPU_BASED_HLT | hv.CPU_BASED_SECONDARY_CTLS | hv.CPU_BASED_MTF,
+        )
+        assert raw.run() == hv.VMX_REASON_MTF
+        assert raw.reg(hv.HV_X86_RIP) == CODE + 1
+        assert raw.run() == hv.VMX_REASON_MTF
+        assert raw.reg(hv.HV_X86_RAX) == 2

@@ -1,0 +1,39 @@
+"""Every promise of `pyhv.testing`, on every engine that works here."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyhv import engine_statuses
+from pyhv.testing import Promise, promises
+
+ENGINES = [status.name for status in engine_statuses() if status.works]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("promise", promises(), ids=str)
+def test_promise(promise: Promise, engine: str) -> None:
+    promise.check(engine)
+
+
+def test_there_is_an_engine_to_test() -> None:
+    assert "soft" in ENGINES
+
+
+def test_every_promise_names_its_rule() -> None:
+    for promise in promises():
+        parts = [part.strip() for part in promise.rule.split(",")]
+        assert parts == ["objects"] or all(_is_rule(part) for part in parts), promise
+
+
+def _is_rule(text: str) -> bool:
+    part, dot, number = text.partition(".")
+    return bool(dot) and part in {"1", "2", "3", "4"} and number.isdigit()
+
+
+def test_a_promise_that_is_not_kept_fails() -> None:
+    def broken(engine: str) -> None:
+        assert engine == "another"
+
+    with pytest.raises(AssertionError):
+        Promise("broken", "objects", broken).check("soft")

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import ctypes
+import mmap
+from pathlib import Path
+
+import pytest
+
+from pyhv import BadArgument, Denied, Perm
+from pyhv._core import host
+
+PAGE = 4096
+MAPS = """\
+00400000-00452000 r-xp 00000000 08:02 173521      /usr/bin/dbus-daemon
+00e03000-00e24000 rw-p 00000000 00:00 0           [heap]
+7ffc0000-7ffc1000 ---p 00000000 00:00 0
+ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]
+"""
+
+
+def test_parse_maps() -> None:
+    code, heap, guard, vsyscall = host.parse_maps(MAPS)
+    assert code == host.HostRange(0x40_0000, 0x45_2000, True, False)
+    assert (heap.readable, heap.writable) == (True, True)
+    assert (guard.readable, guard.writable) == (False, False)
+    assert vsyscall.start == 0xFFFF_FFFF_FF60_0000
+
+
+def _address(block: mmap.mmap) -> int:
+    view = ctypes.c_char.from_buffer(block)
+    address = ctypes.addressof(view)
+    del view
+    return address
+
+
+def test_mapped_memory_passes_across_several_ranges() -> None:
+    with mmap.mmap(-1, 4 * PAGE) as block:
+        host.require_mapped(_address(block), 4 * PAGE, Perm.RWX)
+
+
+def test_what_nobody_mapped_is_named() -> None:
+    with pytest.raises(BadArgument, match="nobody in this process has mapped 0x1000"):
+        host.require_mapped(PAGE, PAGE, Perm.READ)
+
+
+def test_read_only_memory_gives_no_write() -> None:
+    entries = host.parse_maps(Path("/proc/self/maps").read_text())
+    text = next(entry for entry in entries if entry.readable and not entry.writable)
+    host.require_mapped(text.start, PAGE, Perm.RX)
+    with pytest.raises(Denied, match="not writable"):
+        host.require_mapped(text.start, PAGE, Perm.RW)
+
+
+def test_allocate_and_give_back() -> None:
+    address = host.allocate(2 * PAGE, PAGE)
+    assert host.owner_of(address + PAGE) is host.owner_of(address) is not None
+    assert host.owner_of(address + 2 * PAGE) is not host.owner_of(address)
+    with pytest.raises(BadArgument, match="has 0x2000 bytes"):
+        host.deallocate(address, PAGE)
+    host.deallocate(address, 2 * PAGE)
+    with pytest.raises(BadArgument, match="given back"):
+        host.deallocate(address, 2 * PAGE)

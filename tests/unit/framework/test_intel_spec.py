@@ -1,0 +1,66 @@
+"""Every row of spec/api/intel.toml is a function here: by name, in the same order of arguments."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyhv import Unsupported
+from pyhv.framework import intel
+
+SPEC: dict[str, Any] = tomllib.loads((Path(__file__).parents[3] / "spec" / "api" / "intel.toml").read_text())
+ROWS: list[dict[str, Any]] = SPEC["function"]
+
+
+def names(row: dict[str, Any], direction: str | None = None) -> list[str]:
+    """Parameter names of a row: those of one direction, or those that are not `out`."""
+    directions = [(param[1], param[2] if len(param) > 2 else "") for param in row["params"]]
+    return [name for name, way in directions if (way == direction if direction else way != "out")]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
+def test_a_row_is_a_function(row: dict[str, Any]) -> None:
+    function = getattr(intel, row["name"])
+    assert list(inspect.signature(function).parameters) == names(row)
+    assert function.__doc__
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
+def test_out_parameters_are_the_result(row: dict[str, Any]) -> None:
+    results = names(row, "out")
+    function = inspect.unwrap(getattr(intel, row["name"]))
+    annotation = eval(function.__annotations__["return"], function.__globals__)
+    if row["returns"] != "hv_return_t":
+        assert annotation is int
+    elif not results:
+        assert annotation is None
+    elif len(results) == 1:
+        assert annotation is not None
+        assert not hasattr(annotation, "_fields")
+    else:
+        assert list(annotation._fields) == results
+
+
+def test_each_function_is_marked() -> None:
+    everything = {row["name"] for row in ROWS}
+    assert len(everything) == 81
+    assert everything == intel.IMPLEMENTED | intel.LATER
+    assert not intel.IMPLEMENTED & intel.LATER
+
+
+@pytest.mark.parametrize("name", sorted(intel.LATER))
+def test_what_is_not_there_yet_is_unsupported(name: str) -> None:
+    function = getattr(intel, name)
+    arguments = [0] * len(inspect.signature(function).parameters)
+    with pytest.raises(Unsupported, match=name):
+        function(*arguments)
+
+
+def test_every_constant_is_there() -> None:
+    for enum in SPEC["enum"]:
+        for name, value in enum["values"].items():
+            assert getattr(intel, name) == value, name
