@@ -1,0 +1,57 @@
+"""Guests from source: built once a session by the host's gcc, run in this process with their output caught."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SOURCES = Path(__file__).parent / "src"
+LONG = (
+    "gcc -std=c17 -O2 -Wall -Wextra -Werror -Wno-parentheses -ffreestanding -fno-pic -fno-stack-protector -fno-builtin"
+    " -fno-tree-loop-distribute-patterns -fno-asynchronous-unwind-tables -fcf-protection=none -mno-red-zone -mgeneral-regs-only -m64 -static -nostdlib"
+    " -no-pie -Wl,--build-id=none -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,-z,max-page-size=4096"
+    " -Wl,-Ttext-segment=0x100000"
+).split()
+FLAT = "ld -m elf_i386 -Ttext=0x1000 -e 0 --oformat binary".split()
+
+
+def _run(*command: str | Path) -> None:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stderr}"
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`build("paging.c")` gives a 64-bit ELF, `build("real.S")` flat 16-bit code for 0x1000."""
+    if not shutil.which("gcc"):
+        pytest.fail("these tests build guests: install gcc and binutils")
+    folder = tmp_path_factory.mktemp("guests")
+    made: dict[str, Path] = {}
+
+    def make(name: str) -> Path:
+        if name not in made:
+            made[name] = folder / name.replace(".", "_")
+            if name.endswith(".c"):
+                _run(*LONG, "-o", made[name], SOURCES / "entry.S", SOURCES / "guest.c", SOURCES / name)
+            else:
+                _run("as", "--32", "-o", folder / "flat.o", SOURCES / name)
+                _run(
+                    "ld",
+                    "-m",
+                    "elf_i386",
+                    "-Ttext=0x1000",
+                    "-e",
+                    "0",
+                    "--oformat",
+                    "binary",
+                    "-o",
+                    made[name],
+                    folder / "flat.o",
+                )
+        return made[name]
+
+    return make
