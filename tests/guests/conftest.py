@@ -11,10 +11,11 @@ import pytest
 
 SOURCES = Path(__file__).parent / "src"
 LONG = (
-    "gcc -std=c17 -O2 -Wall -Wextra -Werror -Wno-parentheses -ffreestanding -fno-pic -fno-stack-protector -fno-builtin"
-    " -fno-tree-loop-distribute-patterns -fno-asynchronous-unwind-tables -fcf-protection=none -mno-red-zone -mgeneral-regs-only -m64 -static -nostdlib"
-    " -no-pie -Wl,--build-id=none -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,-z,max-page-size=4096"
-    " -Wl,-Ttext-segment=0x100000"
+    "gcc -std=c17 -O2 -m64 -mgeneral-regs-only -mno-red-zone -fcf-protection=none -fno-pic -ffreestanding -fno-builtin"
+    " -fno-stack-protector -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns"
+    " -Wall -Wextra -Werror -Wno-parentheses"
+    " -static -nostdlib -no-pie -Wl,--build-id=none -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments"
+    " -Wl,-z,max-page-size=4096 -Wl,-Ttext-segment=0x100000"
 ).split()
 FLAT = "ld -m elf_i386 -Ttext=0x1000 -e 0 --oformat binary".split()
 

@@ -108,7 +108,7 @@ class Run:
 
     def _once(self) -> Outcome | None:
         """One exit."""
-        self._ask_for_window()
+        self._offer_interrupt()
         exit_ = self._next_exit()
         self.exits[type(exit_).__name__] += 1
         outcome = self._answer(exit_) or self._board.outcome
@@ -149,11 +149,15 @@ class Run:
         if self._on_slice:
             self._on_slice(self.instructions, self.seconds)
 
-    def _ask_for_window(self) -> None:
-        """While a device interrupts, ask to hear when the processor can take it."""
-        if self._board.interrupt_pending != self._window_asked:
-            self._window_asked = not self._window_asked
-            self._cpu.controls.interrupt_window = self._window_asked
+    def _offer_interrupt(self) -> None:
+        """While a device interrupts: give it to the processor, or ask to hear when that can take it."""
+        pending = self._board.interrupt_pending
+        if pending and self._cpu.interruptible:
+            self._cpu.inject(self._board.acknowledge())
+            pending = self._board.interrupt_pending
+        if pending != self._window_asked:
+            self._window_asked = pending
+            self._cpu.controls.interrupt_window = pending
 
     def _answer(self, exit_: Exit) -> Outcome | None:
         """Do what the exit asks for; an outcome ends the run."""
@@ -172,7 +176,7 @@ class Run:
             case DeadlinePassed():
                 return self._time_passed()
             case InterruptWindow():
-                self._interrupt()
+                pass  # what waits is offered before the next run
             case MonitorTrap():
                 if self._before_step and self._now() >= (self._board.next_event_ns() or self._slice_ns):
                     self._board.advance(self._now())
@@ -225,13 +229,6 @@ class Run:
         if count == 1:
             return ports.read(port, size)
         return b"".join(ports.read(port, size).to_bytes(size, "little") for _ in range(min(count, REP_IN_ITEMS)))
-
-    def _interrupt(self) -> None:
-        """The processor can take an interrupt: give it the highest one."""
-        self._window_asked = False
-        self._cpu.controls.interrupt_window = False
-        if self._board.interrupt_pending:
-            self._cpu.inject(self._board.acknowledge())
 
     def _time_passed(self) -> Outcome | None:
         now = self._now()

@@ -50,19 +50,22 @@ class SystemControlA:
             self._on_reset("fast reset, port 0x92")
 
 
-class ResetControl:
-    """Port 0xCF9 of PCI chipsets."""
+class PciPorts:
+    """Ports 0xCF8 to 0xCFF of a machine without PCI: all ones. A byte at 0xCF9 is the chipset's reset control."""
 
-    width_bytes = 1
+    width_bytes = 4
+    RESET = 1
 
     def __init__(self, on_reset: Callable[[str], None]) -> None:
         self._on_reset = on_reset
         self._value = 0
 
     def read(self, offset: int, size_bytes: int) -> int:
-        return self._value
+        return self._value if (offset, size_bytes) == (self.RESET, 1) else (1 << 8 * size_bytes) - 1
 
     def write(self, offset: int, size_bytes: int, value: int) -> None:
+        if (offset, size_bytes) != (self.RESET, 1):
+            return
         self._value = value & ~RESET_CPU
         if value & RESET_CPU:
             self._on_reset("reset control, port 0xCF9")
