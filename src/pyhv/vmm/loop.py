@@ -32,6 +32,7 @@ from pyhv import (
     Unnamed,
     VCpu,
     VirtualMachine,
+    Vmcs,
 )
 from pyhv import (
     Exception as ExceptionExit,
@@ -53,6 +54,7 @@ from .outcome import (
 from .personality import Personality
 
 NS = 1_000_000_000
+EVENT_WAITS = 1 << 31  # an injected event that is not delivered yet
 SLICE_NS = 50_000_000  # how long output may stay unseen and input unnoticed
 REP_IN_ITEMS = 4096  # items answered at once
 
@@ -152,7 +154,7 @@ class Run:
     def _offer_interrupt(self) -> None:
         """While a device interrupts: give it to the processor, or ask to hear when that can take it."""
         pending = self._board.interrupt_pending
-        if pending and self._cpu.interruptible:
+        if pending and self._cpu.interruptible and not self._cpu.read_vmcs(Vmcs.ENTRY_INTERRUPTION_INFO) & EVENT_WAITS:
             self._cpu.inject(self._board.acknowledge())
             pending = self._board.interrupt_pending
         if pending != self._window_asked:

@@ -14,7 +14,7 @@ from pyhv.vmm.devices.line import Line
 from pyhv.vmm.devices.pic import EdgeLevel, PicPair
 from pyhv.vmm.devices.pit import HZ, Pit8254
 from pyhv.vmm.devices.serial import Register, Uart16550
-from pyhv.vmm.devices.system_control import KeyboardReset, ResetControl, SystemControlA, SystemControlB
+from pyhv.vmm.devices.system_control import KeyboardReset, PciPorts, SystemControlA, SystemControlB
 
 # The UART
 
@@ -366,12 +366,19 @@ def test_the_gate_of_timer_2_starts_it() -> None:
 
 @pytest.mark.parametrize(
     ("device", "value", "quiet"),
-    [(SystemControlA, 0x01, 0x02), (ResetControl, 0x06, 0x02), (KeyboardReset, 0xFE, 0xD1)],
+    [(SystemControlA, 0x01, 0x02), (PciPorts, 0x06, 0x02), (KeyboardReset, 0xFE, 0xD1)],
 )
 def test_reset_lines(device: type, value: int, quiet: int) -> None:
     said: list[str] = []
     made = device(said.append)
-    made.write(0, 1, quiet)
+    offset = getattr(made, "RESET", 0)
+    made.write(offset, 1, quiet)
     assert said == []
-    made.write(0, 1, value)
+    made.write(offset, 1, value)
     assert len(said) == 1
+
+
+def test_pci_without_devices() -> None:
+    ports = PciPorts(lambda _: None)
+    ports.write(0, 4, 0x80000000)
+    assert (ports.read(0, 4), ports.read(4, 4), ports.read(4, 2)) == (0xFFFFFFFF, 0xFFFFFFFF, 0xFFFF)

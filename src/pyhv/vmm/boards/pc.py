@@ -13,8 +13,8 @@ guest-physical                              ports
 │ the rest of the RAM   │                   0x3F8-3FF  COM1
 └───────────────────────┘                   0x402      debug port of firmware
                                             0x4D0-4D1  edge or level
-                                            0xCF9      reset control
-IRQ 0 timer, IRQ 4 COM1. All other ports: all ones, among them PCI's (0xCF8, 0xCFC): no device.
+                                            0xCF8-CFF  PCI without devices; 0xCF9 resets
+IRQ 0 timer, IRQ 4 COM1. All other ports: all ones.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..devices.exit_port import ExitPort
 from ..devices.pic import EdgeLevel, PicPair
 from ..devices.pit import Pit8254
 from ..devices.serial import Uart16550
-from ..devices.system_control import KeyboardReset, ResetControl, SystemControlA, SystemControlB
+from ..devices.system_control import KeyboardReset, PciPorts, SystemControlA, SystemControlB
 from ..outcome import GuestExited, Outcome, ResetAsked
 
 LOW_RAM_END = 0xC000_0000
@@ -44,7 +44,7 @@ PORT_DEBUG, PORT_FIRMWARE_DEBUG = 0xE9, 0x402
 PORT_EXIT, PORT_EXIT_BYTES = 0xF4, 4
 PORT_COM1 = 0x3F8
 PORT_EDGE_LEVEL = 0x4D0
-PORT_RESET = 0xCF9
+PORT_PCI = 0xCF8
 
 IRQ_TIMER, IRQ_COM1 = 0, 4
 PORTS = 1 << 16
@@ -85,7 +85,7 @@ class Pc:
             (self.com1, PORT_COM1, 8),
             (debug, PORT_FIRMWARE_DEBUG, 1),
             (EdgeLevel(self.pics), PORT_EDGE_LEVEL, 2),
-            (ResetControl(self._reset), PORT_RESET, 1),
+            (PciPorts(self._reset), PORT_PCI, 8),
         ):
             self.ports.attach(device, at=at, size=size)
 
