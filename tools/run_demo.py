@@ -31,7 +31,7 @@ DEMOS = (
     Demo(
         "Debian's SeaBIOS, unmodified, from the package: real mode, then 32-bit protected mode",
         Path("/usr/share/seabios/bios.bin"),
-        ("--timeout", "120"),
+        ("--timeout", "120", "--until", "No bootable device"),
         "SeaBIOS (version",
     ),
     Demo(
