@@ -4,8 +4,9 @@
 
 static uint8_t pages[4][4096] __attribute__((aligned(4096)));
 static volatile uint64_t *const WINDOW = (uint64_t *)0x7000000000;
-static uint64_t last_error, last_address, faults, *repair;
-static uint64_t repaired;
+static volatile uint64_t last_error, last_address, faults;
+static uint64_t *volatile repair;
+static volatile uint64_t repaired;
 
 void on_event(struct frame *frame) {
     if (frame->vector != 14) {
@@ -21,6 +22,7 @@ void on_event(struct frame *frame) {
 }
 
 static uint64_t expect(uint64_t *entry, uint64_t value) {
+    __asm__ volatile("" ::: "memory");
     repair = entry;
     repaired = value;
     return faults;

@@ -4,7 +4,7 @@
 
 enum { SIZE = 64 * 1024 };
 static uint8_t a[SIZE + 64], b[SIZE + 64];
-static uint64_t faults, fault_rcx, fault_rdi;
+static volatile uint64_t faults, fault_rcx, fault_rdi;
 static const uint64_t HOLE = 0x7000000000;
 
 void on_event(struct frame *frame) {
