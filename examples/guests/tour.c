@@ -100,9 +100,9 @@ struct gate {
 enum { PAGE_FAULT = 14, PRESENT = 1, WRITABLE = 2, INTERRUPT_GATE = 0x8e };
 static struct gate idt[32];
 static uint64_t spare[3][512] __attribute__((aligned(4096)));
-static uint8_t page[4096] __attribute__((aligned(4096)));
+static volatile uint8_t page[4096] __attribute__((aligned(4096)));
 static volatile uint64_t *const FAR = (uint64_t *)0x123456789000;
-static int faults;
+static volatile int faults;
 
 void on_page_fault(uint64_t error_code, uint64_t rip) {
     uint64_t address, cr3;
@@ -135,7 +135,7 @@ static int catch_fault(void) {
                                     (uint32_t)(handler >> 32), 0};
     __asm__ volatile("lidt %0" ::"m"(idtr));
     FAR[5] = 0x1122334455667788;
-    return faults == 1 && FAR[5] == 0x1122334455667788 && ((uint64_t *)page)[5] == 0x1122334455667788;
+    return faults == 1 && FAR[5] == 0x1122334455667788 && ((volatile uint64_t *)page)[5] == 0x1122334455667788;
 }
 
 int tour(void) {
