@@ -80,6 +80,8 @@ def run(  # noqa: PLR0917 - one a command-line option
             failed = {"image": str(image), "outcome": "error", "reason": str(failure), "exit_code": failure.code}
             typer.echo(json.dumps(failed, indent=2))
         raise
+    except KeyboardInterrupt:  # Ctrl-C while setting up, or a second one while cleaning up
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     if as_json:
         typer.echo(json.dumps(report.as_dict(str(image), plan, result, capture), indent=2))
     _tell(result, stats, quiet=as_json)

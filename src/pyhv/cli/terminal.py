@@ -22,11 +22,11 @@ class Terminal:
 
     def __init__(self) -> None:
         self._saved: list[Any] | None = None
-        self.source: ByteSource = FdSource(STDIN) if _is_open(STDIN) else NoInput()
+        self.source: ByteSource = NoInput() if not _is_open(STDIN) or _in_background() else FdSource(STDIN)
         self.sink: ByteSink = FdSink(STDOUT)
 
     def __enter__(self) -> Self:
-        if _is_open(STDIN) and os.isatty(STDIN) and os.tcgetpgrp(STDIN) == os.getpgrp():
+        if not isinstance(self.source, NoInput) and os.isatty(STDIN):
             self._saved = termios.tcgetattr(STDIN)
             tty.setcbreak(STDIN, termios.TCSADRAIN)
             changed = termios.tcgetattr(STDIN)
@@ -47,6 +47,11 @@ def _is_open(fd: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _in_background() -> bool:
+    """Whether the terminal belongs to another job: reading it would stop us."""
+    return os.isatty(STDIN) and os.tcgetpgrp(STDIN) != os.getpgrp()
 
 
 class Progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from collections import deque
 from typing import Protocol
 
@@ -91,11 +92,15 @@ class NoInput:
         return False
 
 
+POLL_NS = 200_000  # a guest that polls in a loop makes one system call in this time, not one a poll
+
+
 class FdSource:
     """A file descriptor (a terminal, a pipe, a file) read when it has something."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._next_poll_ns = 0
         self._typed: deque[int] = deque()
         self._closed = False
 
@@ -104,7 +109,13 @@ class FdSource:
         return self._closed and not self._typed
 
     def ready(self) -> bool:
-        return bool(self._typed) or self.wait(0)
+        if self._typed:
+            return True
+        now = time.monotonic_ns()
+        if now < self._next_poll_ns:
+            return False
+        self._next_poll_ns = now + POLL_NS
+        return self.wait(0)
 
     def read(self) -> int | None:
         return self._typed.popleft() if self.ready() else None

@@ -116,11 +116,12 @@ def test_a_pipe_as_a_source_ends() -> None:
     source = FdSource(reading)
     assert not source.ready()
     os.write(writing, b"ab")
+    assert source.wait(1.0)
     assert source.ready()
     assert (source.read(), source.ended) == (ord("a"), False)
     os.close(writing)
     assert source.read() == ord("b")
-    assert not source.ready()
+    assert not source.wait(1.0)
     assert source.ended
     assert source.read() is None
     os.close(reading)
