@@ -17,7 +17,7 @@ LONG = (
     " -static -nostdlib -no-pie -Wl,--build-id=none -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments"
     " -Wl,-z,max-page-size=4096 -Wl,-Ttext-segment=0x100000"
 ).split()
-FLAT = "ld -m elf_i386 -Ttext=0x1000 -e 0 --oformat binary".split()
+FLAT = "ld -Ttext=0x1000 -e 0 --oformat binary".split()
 
 
 def _run(*command: str | Path) -> None:
@@ -27,7 +27,7 @@ def _run(*command: str | Path) -> None:
 
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """`build("paging.c")` gives a 64-bit ELF, `build("real.S")` flat 16-bit code for 0x1000."""
+    """`build("paging.c")` gives a 64-bit ELF, `build("real.S")` flat code for 0x1000."""
     if not shutil.which("gcc"):
         pytest.fail("these tests build guests: install gcc and binutils")
     folder = tmp_path_factory.mktemp("guests")
