@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pyhv import Exception as ExceptionExit
-from pyhv import HvError, VCpu, VirtualMachine
+from pyhv import HvError, VCpu
 
 from .listing import instruction_at
 
@@ -46,7 +46,7 @@ class Fault:
     address: int | None
 
 
-def explain_shutdown(cpu: VCpu, vm: VirtualMachine) -> str:
+def explain_shutdown(cpu: VCpu) -> str:
     """A triple fault: what went wrong first, where, and why no handler could take it."""
     fault = first_fault(cpu)
     where = f"the instruction at {place(cpu)}"

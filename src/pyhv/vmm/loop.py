@@ -75,7 +75,7 @@ class Run:
         on_slice: Callable[[int, float], None] | None = None,
     ) -> None:
         """`before_step` is called before each instruction, which is slow; `on_slice` about 20 times a second."""
-        self._vm, self._cpu, self._board, self._limits = vm, cpu, board, limits
+        self._cpu, self._board, self._limits = cpu, board, limits
         self._personality, self._watch = personality, watch
         self._before_step, self._on_slice = before_step, on_slice
         self._now: Callable[[], int] = lambda: vm.clock.now_ns
@@ -195,7 +195,7 @@ class Run:
                     return self._personality.exception(exit_, self._wait)
                 return NotCarried(f"exception {exit_.vector} was intercepted, which nobody asked for")
             case Shutdown():
-                return GuestDied(explain_shutdown(self._cpu, self._vm))
+                return GuestDied(explain_shutdown(self._cpu))
             case MmioFetch(gpa):
                 return GuestDied(explain_fetch(self._cpu, gpa))
             case BadGuestState(reason):
