@@ -50,7 +50,7 @@ def _control(vcpu: VCpu, cr0: Cr0, cr4: Cr4, efer: Efer, cr3: int | None) -> Non
     engine = vcpu.engine
     raw = vcpu.rules.raw_exits
     must = engine.capability(Cap.CR4_FIXED0) if raw else 0  # Apple's functions show VMXE in CR4, as processors do
-    engine.write_msr(0xC000_0080, efer)
+    engine.write_vmcs(Vmcs.GUEST_EFER, efer)  # as the field: WRMSR would not let LMA change
     if cr3 is not None:
         engine.write_register(Reg.CR3, cr3)
     engine.write_register(Reg.CR4, cr4 | must)

@@ -26,6 +26,8 @@ _EVENT: Final = {
     "event.length": Vmcs.ENTRY_INSTRUCTION_LENGTH,
 }
 _SYSTEM: Final = {
+    "efer": Vmcs.GUEST_EFER,  # as the field: WRMSR would not let LMA change
+    "pat": Vmcs.GUEST_PAT,
     "sysenter_cs": Vmcs.GUEST_SYSENTER_CS,
     "sysenter_esp": Vmcs.GUEST_SYSENTER_ESP,
     "sysenter_eip": Vmcs.GUEST_SYSENTER_EIP,
@@ -168,9 +170,9 @@ def write_state(engine: EngineVcpu, state: CpuState) -> None:
 
 def _write(engine: EngineVcpu, state: CpuState) -> None:
     writers: tuple[tuple[dict[str, int], Callable[[int, int], None]], ...] = (
-        (_MSR_FIELDS, engine.write_msr),  # EFER first: control registers are judged by it
+        (_VMCS_FIELDS, engine.write_vmcs),  # EFER among them: control registers are judged by it
         (_CONTROL_FIELDS, engine.write_register),
-        (_VMCS_FIELDS, engine.write_vmcs),
+        (_MSR_FIELDS, engine.write_msr),
         (_PLAIN_FIELDS, engine.write_register),
     )
     for fields, write in writers:
