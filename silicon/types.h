@@ -31,6 +31,7 @@ enum class Outcome : u8 {
     Next,   // done; go on with the next instruction
     Stop,   // nothing has happened: a fault is raised or an exit is recorded
     Leave,  // done, but leave the block after this instruction
+    Again,  // an iteration of REP is done and more are to come: leave with RIP on the instruction
 };
 
 #define SILICON_INLINE inline __attribute__((always_inline))

@@ -70,7 +70,7 @@ def width_choices(row: dict[str, Any]) -> list[dict[str, int]]:
 
 
 def handler_name(row: dict[str, Any], ins: str, condition: str, types: list[str], locked: bool) -> str:
-    name = row["do"].replace("{M}", ins.capitalize()).replace("{cc}", f"Condition::{condition}")
+    name = row["do"].replace("{M}", ins.capitalize()).replace("{m}", ins.lower()).replace("{cc}", f"Condition::{condition}")
     head, _, arguments = name.partition("<")
     arguments = [arguments[:-1]] if arguments else []
     return f"{head}{'_locked' if locked else ''}<{', '.join(arguments + types)}>" if arguments or types else head

@@ -117,10 +117,23 @@ void GuestMemory::part(MemoryUser& user) {
     std::erase(users_, &user);
 }
 
-// The mark is set and every other vCPU has dropped its write translation of the page before this returns: bytes read
-// afterwards cannot change without `code_written`.
-void GuestMemory::hold_code(u64 gpa, MemoryUser& user) {
-    if (entry(gpa).is_code()) return;
+std::atomic<u64>& GuestMemory::code_slot(u64 gpa) {
+    return top_[gpa >> leaf_shift].load(std::memory_order_acquire)->code[(gpa >> page_shift) & (leaf_pages - 1)];
+}
+
+u64 GuestMemory::granules(u64 gpa, u64 size_bytes) {
+    const unsigned first = (gpa & page_offset_mask) / 64, last = ((gpa & page_offset_mask) + size_bytes - 1) / 64;
+    return (~u64{0} >> (63 - (last - first))) << first;
+}
+
+// The page is marked and every other vCPU has dropped its write translation of it before this returns, so bytes read
+// afterwards cannot change without `code_written`. A store that races with the mark of a further granule is either
+// followed by a look at that mark, or seen by the reader.
+void GuestMemory::hold_code(u64 gpa, u64 size_bytes, MemoryUser& user) {
+    const PageEntry now = entry(gpa);
+    if (!now.is_mapped()) return;
+    code_slot(gpa).fetch_or(granules(gpa, size_bytes), std::memory_order_seq_cst);
+    if (now.is_code()) return;
     user.inside.store(false, std::memory_order_seq_cst);
     u64 generation = 0;
     {
@@ -134,10 +147,13 @@ void GuestMemory::hold_code(u64 gpa, MemoryUser& user) {
     user.inside.store(true, std::memory_order_seq_cst);
 }
 
-bool GuestMemory::code_written(u64 gpa) {
+bool GuestMemory::code_written(u64 gpa, u64 size_bytes) {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (!(code_slot(gpa).load(std::memory_order_seq_cst) & granules(gpa, size_bytes))) return false;
     const std::lock_guard hold(change_);
     if (!entry(gpa).is_code()) return false;
     slot(gpa).fetch_and(~PageEntry::holds_code, std::memory_order_seq_cst);
+    code_slot(gpa).store(0, std::memory_order_seq_cst);
     for (MemoryUser* user : users_) {
         {
             const std::lock_guard mail(user->lock);

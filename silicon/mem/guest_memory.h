@@ -72,8 +72,10 @@ class GuestMemory {
     // For vCPUs. `user` is outside while it waits in one of these.
     void join(MemoryUser& user);
     void part(MemoryUser& user);
-    void hold_code(u64 gpa, MemoryUser& user);    // from now on no store to the page goes unseen
-    bool code_written(u64 gpa);                   // a store to a page with code; true: it held some, now it is dropped
+    // From now on no store to these bytes (of one page) goes unseen.
+    void hold_code(u64 gpa, u64 size_bytes, MemoryUser& user);
+    // After a store to a page that holds code: true if it hit some; then every vCPU is told to drop the page's code.
+    bool code_written(u64 gpa, u64 size_bytes);
     u64 generation() const { return generation_.load(std::memory_order_seq_cst); }
     std::mutex& exclusive() { return exclusive_; }  // locked accesses over a page edge
 
@@ -82,12 +84,15 @@ class GuestMemory {
     static constexpr u64 leaf_pages = u64{1} << (leaf_shift - page_shift);
     struct Leaf {
         std::atomic<u64> pages[leaf_pages];
+        std::atomic<u64> code[leaf_pages];  // which of the page's 64 granules of 64 bytes hold code
     };
+    static u64 granules(u64 gpa, u64 size_bytes);
     struct LeafDeleter {
         void operator()(Leaf* leaf) const;
     };
 
     std::atomic<u64>& slot(u64 gpa);
+    std::atomic<u64>& code_slot(u64 gpa);
     Leaf& make_leaf(u64 gpa);
     u64 announce();
     void wait_for(u64 generation, const MemoryUser* except);

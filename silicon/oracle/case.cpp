@@ -19,12 +19,6 @@ std::string hex(u64 value) {
     return value ? text : "0x0";
 }
 
-std::string code_of(const Program& program) {
-    std::vector<u8> area(code_bytes + 16);
-    write_code(program, area.data());
-    return hex_bytes(area.data() + (program.before.rip - code_at), program.code_length());
-}
-
 std::string source_of(const Program& program, const char* indent) {
     std::string text;
     for (unsigned n = 0; n < program.steps.size(); ++n) {
@@ -43,9 +37,10 @@ void put_registers(std::string& text, const char* when, const Registers& r) {
 }  // namespace
 
 std::string case_text(const Program& program, const Result& expected) {
+    const std::vector<u8> code = code_of(program);
     std::string text = "# Expected: " + describe_ending(expected) + "; registers as after_*, words of memory as memory_*.\n";
     text += source_of(program, "#     ");
-    text += "bits = " + std::to_string(program.bits) + "\ncode = \"" + code_of(program) + "\"\n";
+    text += "bits = " + std::to_string(program.bits) + "\ncode = \"" + hex_bytes(code.data(), code.size()) + "\"\n";
     text += "at_edge = " + std::to_string(program.at_edge) + "\npattern = " + hex(program.pattern_seed) + "\n";
     text += "patch_at = " + hex(program.patch_at) + "\npatch_value = " + hex(program.patch_value) + "\n";
     put_registers(text, "before", program.before);
@@ -140,7 +135,7 @@ Case read_case(const std::string& path) {
     p.patch_value = in.number("patch_value");
     if (p.patch_at && (p.patch_at < data_at || p.patch_at > data_at + data_bytes - 8)) in.refuse("patch_at is outside the data pages");
     p.before = in.registers("before");
-    if (p.before.rip < code_at || p.before.rip + p.code_length() > code_at + code_bytes) in.refuse("before_rip is outside the code pages");
+    if (p.before.rip < code_at || p.before.rip >= code_at + code_bytes) in.refuse("before_rip is outside the code pages");
     p.ignored.assign(p.steps.size() + 1, ~in.number("compared_flags"));
     Result& r = c.expected;
     r.after = in.registers("after");
@@ -161,9 +156,10 @@ std::string story(const Program& program, const Result& host, const Result& soft
     text += source_of(program, "    ");
     if (program.patch_at) text += "    with [" + hex(program.patch_at) + "] = " + hex(program.patch_value) + "\n";
     char line[160];
-    text += "state:   before              host after          soft after\n";
+    text += "state:   before              host after          soft after          (registers that stay 0 are left out)\n";
     const auto row = [&](const char* name, u64 before, u64 on_host, u64 on_soft) {
-        std::snprintf(line, sizeof line, "  %-6s %#018llx  %#018llx  %#018llx%s\n", name, static_cast<unsigned long long>(before),
+        if (!before && !on_host && !on_soft) return;
+        std::snprintf(line, sizeof line, "  %-6s 0x%016llx  0x%016llx  0x%016llx%s\n", name, static_cast<unsigned long long>(before),
                       static_cast<unsigned long long>(on_host), static_cast<unsigned long long>(on_soft), on_host != on_soft ? "  <" : "");
         text += line;
     };

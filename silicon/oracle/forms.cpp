@@ -70,14 +70,25 @@ unsigned size_code(const ZydisDecodedOperand& operand) {
     }
 }
 
+// As x86::operand_key numbers them; 0: none that a row could have.
+unsigned kind_of(const ZydisDecodedOperand& operand) {
+    if (operand.type == ZYDIS_OPERAND_TYPE_IMMEDIATE) return 3;
+    if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) return 2;
+    if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER) return 0;
+    switch (ZydisRegisterGetClass(operand.reg.value)) {
+    case ZYDIS_REGCLASS_SEGMENT: return 4;
+    case ZYDIS_REGCLASS_CONTROL: return 5;
+    case ZYDIS_REGCLASS_DEBUG: return 6;
+    default: return 1;
+    }
+}
+
 bool fits(const Form& form, const ZydisDecodedInstruction& insn, const ZydisDecodedOperand* operands) {
     if (form.operand_count != insn.operand_count_visible) return false;
     for (unsigned n = 0; n < form.operand_count; ++n) {
-        const auto& have = operands[n];
         const auto& want = form.operands[n];
-        if ((have.type == ZYDIS_OPERAND_TYPE_IMMEDIATE) != (want.kind == 3)) return false;
-        if ((have.type == ZYDIS_OPERAND_TYPE_MEMORY) != (want.kind == 2)) return false;
-        if (want.kind <= 2 && want.size >= 1 && want.size <= 4 && size_code(have) != want.size) return false;
+        if (kind_of(operands[n]) != want.kind) return false;
+        if (want.kind <= 2 && want.size >= 1 && want.size <= 4 && size_code(operands[n]) != want.size) return false;
     }
     return true;
 }
@@ -117,11 +128,11 @@ std::vector<unsigned> Forms::choose(const std::string& family, const std::string
 
 int Forms::unit_of(const ZydisDecodedInstruction& insn, const ZydisDecodedOperand* operands) const {
     const auto found = by_mnemonic_.find(insn.mnemonic);
-    if (found == by_mnemonic_.end()) return -1;
+    if (found == by_mnemonic_.end() || insn.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR) return -1;
     for (const unsigned n : found->second)
         for (const Form& form : units_[n].forms)
             if (fits(form, insn, operands)) return int(n);
-    return int(found->second.front());
+    return -1;
 }
 
 namespace {

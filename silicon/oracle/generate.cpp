@@ -18,8 +18,6 @@ struct Generator::Draft {
     unsigned slot = 0;
     unsigned wanted = 1;
     u32 pinned = 0;      // registers whose first value something relies on
-    u64 undefined = 0;   // flags that an earlier instruction may have left undefined
-    bool branched = false;
     bool wants_target = false, wants_flags = false;  // something takes an address, or flags, from the stack
 };
 
@@ -92,7 +90,7 @@ void Generator::fill_patch(Draft& draft) {
     const u64 page = (stack - data_at) / page_bytes, end_page = (stack + 7 - data_at) / page_bytes;
     if (!is_writable_page(page) || !is_writable_page(end_page)) return;
     if (draft.wants_flags && rng_.chance(90))
-        p.patch_value = rng_.next() & (x86::flag::all & ~(x86::flag::tf | x86::flag::ac | x86::flag::vm));
+        p.patch_value = rng_.next() & (x86::flag::all & ~(x86::flag::ac | x86::flag::vm | (rng_.chance(80) ? x86::flag::tf : 0)));
     else if (draft.wants_target && rng_.chance(70))
         p.patch_value = way_out(draft.slot);
     else
@@ -151,10 +149,21 @@ void Generator::aim(Draft& draft, const Decoded& d) {
         draft.wants_flags = true;
 }
 
+// What Intel's and AMD's processors do not do alike. Near branches with an operand-size prefix are another such thing.
+static bool is_vendors_own(const Decoded& d) {
+    const bool prefetchw_of_register = d.insn.opcode_map == ZYDIS_OPCODE_MAP_0F && d.insn.opcode == 0x0d && d.insn.raw.modrm.mod == 3;
+    return prefetchw_of_register;
+}
+
 // Random bytes in the shape of an instruction: prefixes, opcode, ModRM. Finds encodings that an encoder does not choose.
 bool Generator::scribble(Step& step, unsigned bits) {
     u8* to = step.bytes;
     static constexpr u8 segments[] = {0x26, 0x2e, 0x36, 0x3e};
+    if (rng_.below(500) == 0) {  // too long: #GP on both sides, whatever follows
+        for (u8& byte : step.bytes) byte = rng_.chance(50) ? 0x66 : rng_.pick(segments);
+        step.length = sizeof step.bytes;
+        return true;
+    }
     if (rng_.chance(15)) *to++ = 0x66;
     if (rng_.chance(6)) *to++ = 0x67;
     if (rng_.chance(8)) *to++ = rng_.chance(50) ? 0xf3 : 0xf2;
@@ -179,16 +188,25 @@ bool Generator::scribble(Step& step, unsigned bits) {
     std::memcpy(rest, &random, 8);
     while (to < step.bytes + sizeof step.bytes) *to = rest[(to - step.bytes) & 7], ++to;
     const Decoded d = decode(step.bytes, sizeof step.bytes, bits);
-    if (d.status == ZYDIS_STATUS_ILLEGAL_LOCK) {  // #UD on both sides, whatever follows
-        step.length = sizeof step.bytes;
-        return true;
-    }
+    if (d.status == ZYDIS_STATUS_ILLEGAL_LOCK) return is_refused_lock(step, bits);
     if (!d.ok()) return false;
     step.length = d.insn.length;
-    // A 16-bit near branch: Intel's processors ignore the prefix, AMD's do not.
     if (d.insn.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE) return false;
     step.unit = forms_.unit_of(d.insn, d.operands);
     return step.unit >= 0 && is_chosen_[unsigned(step.unit)];
+}
+
+// LOCK where it is not allowed: #UD on both sides, whatever follows. Only before what we know: some of AMD's mean more.
+bool Generator::is_refused_lock(Step& step, unsigned bits) {
+    Step plain = step;
+    auto* lock = static_cast<u8*>(std::memchr(plain.bytes, 0xf0, 4));
+    if (!lock) return false;
+    *lock = 0x3e;
+    const auto* escape = static_cast<const u8*>(std::memchr(plain.bytes, 0x0f, 6));
+    if (escape && (escape[1] & 0xfd) == 0x20) return false;  // AMD: LOCK MOV CR0 is MOV CR8
+    const Decoded d = decode(plain.bytes, sizeof plain.bytes, bits);
+    step.length = sizeof step.bytes;
+    return d.ok() && forms_.unit_of(d.insn, d.operands) >= 0;
 }
 
 bool Generator::encode(const Draft& draft, const Unit& unit, Step& step) {
@@ -215,9 +233,10 @@ bool Generator::accept(Draft& draft, Step step) {
     if (step.unit >= 0) {
         if (!d.ok() || d.insn.length != step.length) return false;
         const Unit& unit = forms_.units()[unsigned(step.unit)];
-        if (d.insn.mnemonic != unit.mnemonic) return false;
+        if (forms_.unit_of(d.insn, d.operands) != step.unit || is_vendors_own(d)) return false;
+        const bool based = d.insn.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS);
+        if (based && (p.bits == 32 || !wishes_.fs_base_is_zero)) return false;
         if (d.insn.mnemonic == ZYDIS_MNEMONIC_INT && d.operands[0].imm.value.u == 0x80) return false;
-        if (unit.row->flags_read & draft.undefined) return false;
         aim(draft, d);
         const u64 count = p.before.gpr[rcx];
         if (undefined_result(unit, d.insn, d.operands, count)) return false;
@@ -227,13 +246,14 @@ bool Generator::accept(Draft& draft, Step step) {
             if (unit.row->counted && unit.forms[0].operand_count == 3 && d.operands[0].size == 16) return false;
             step.undefined = unit.row->flags_undefined;
         }
-        draft.branched |= d.insn.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE;
-        if (!unit.row->counted && !draft.branched && !unit.row->takes_rep) draft.undefined &= ~u64{unit.row->flags_written};
+        step.branches = d.insn.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE;
+        step.reads = unit.row->flags_read;
+        if (!unit.row->counted && !unit.row->takes_rep) step.defines = unit.row->flags_written & ~unit.row->flags_undefined;
     }
-    p.ignored.push_back(draft.undefined);
-    draft.undefined |= step.undefined;
     p.steps.push_back(step);
-    return true;
+    if (p.work_out_ignored()) return true;
+    p.steps.pop_back();
+    return false;
 }
 
 bool Generator::add_step(Draft& draft) {
@@ -254,21 +274,28 @@ bool Generator::add_step(Draft& draft) {
     return false;
 }
 
-Program Generator::make(unsigned slot, u64 pattern_seed) {
+unsigned Generator::pick_bits() {
+    return chosen_[1].empty() || (!chosen_[0].empty() && rng_.chance(80)) ? 64 : 32;
+}
+
+Program Generator::make(unsigned slot, unsigned bits, u64 pattern_seed) {
     Draft draft;
     draft.slot = slot;
     Program& p = draft.program;
-    p.bits = chosen_[1].empty() || (!chosen_[0].empty() && rng_.chance(80)) ? 64 : 32;
+    p.bits = bits;
     p.pattern_seed = pattern_seed;
     draft.wanted = rng_.chance(55) ? 1 : 2 + unsigned(rng_.below(6));
     p.before.rip = slot_address(slot);
     fill_registers(draft);
     while (p.steps.size() < draft.wanted && add_step(draft)) {}
-    p.ignored.push_back(draft.undefined);
+    p.work_out_ignored();
     fill_patch(draft);
     if (slot == batch_size - 1 && rng_.chance(50) && !p.has_branch()) {
         p.at_edge = true;
-        p.before.rip = code_at + code_bytes - p.code_length();
+        const Decoded last = decode(p.steps.back().bytes, p.steps.back().length, bits);
+        const bool whole = !last.ok() || last.insn.mnemonic == ZYDIS_MNEMONIC_UD0 || last.insn.mnemonic == ZYDIS_MNEMONIC_UD1;
+        const u64 cut = whole ? 0 : rng_.below(p.steps.back().length);  // of UD0 nobody knows the length
+        p.before.rip = code_at + code_bytes - p.code_length() + cut;
     }
     return draft.program;
 }

@@ -19,13 +19,16 @@ class Generator {
   public:
     Generator(Forms& forms, const Wishes& wishes, u64 seed);
     bool can_make_any() const { return !chosen_[0].empty() || !chosen_[1].empty(); }
-    Program make(unsigned slot, u64 pattern_seed);
+    // All programs of a batch have the same `bits`: one that goes astray may come to another's code.
+    unsigned pick_bits();
+    Program make(unsigned slot, unsigned bits, u64 pattern_seed);
 
   private:
     struct Draft;  // a program under construction
     bool add_step(Draft& draft);
     bool encode(const Draft& draft, const Unit& unit, Step& step);
     bool scribble(Step& step, unsigned bits);
+    bool is_refused_lock(Step& step, unsigned bits);
     void maybe_prefix(Step& step, unsigned bits);
     bool accept(Draft& draft, Step step);
     void aim(Draft& draft, const Decoded& d);

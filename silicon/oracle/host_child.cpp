@@ -1,8 +1,12 @@
 #include "silicon/oracle/host_child.h"
 
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -154,6 +158,7 @@ constexpr int own_registers[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, 
 }
 
 void on_signal(int number, siginfo_t*, void* context) {
+    asm volatile("pushfq; andl $~0x40000, (%%rsp); popfq" ::: "memory", "cc");  // AC is the program's
     State& s = state();
     if (!s.inside) {
         if (number == SIGALRM) return;
@@ -166,7 +171,7 @@ void on_signal(int number, siginfo_t*, void* context) {
     for (unsigned n = 0; n < 16; ++n) r.after.gpr[n] = static_cast<u64>(gregs[own_registers[n]]);
     r.after.rip = static_cast<u64>(gregs[REG_RIP]);
     r.after.rflags = static_cast<u64>(gregs[REG_EFL]);
-    r.ending = number == SIGALRM ? u32{timed_out} : static_cast<u32>(gregs[REG_TRAPNO]);
+    r.ending = number == SIGALRM ? u32{timed_out} : number == SIGSYS ? u32{escaped} : static_cast<u32>(gregs[REG_TRAPNO]);
     r.error = static_cast<u32>(gregs[REG_ERR]);
     r.address = static_cast<u64>(gregs[REG_CR2]);
     gregs[REG_RIP] = static_cast<greg_t>(recover_at);
@@ -241,6 +246,23 @@ void catch_signals() {
     for (const int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGALRM, SIGSYS}) sigaction(number, &action, nullptr);
 }
 
+// A program that goes astray may find a SYSCALL or INT 0x80 among its bytes: only what the child needs is let through.
+void forbid_system_calls() {
+    constexpr unsigned allowed[] = {SYS_read, SYS_write, SYS_rt_sigreturn, SYS_mprotect, SYS_setitimer, SYS_exit_group};
+    constexpr u32 count = sizeof allowed / sizeof allowed[0];
+    sock_filter filter[count + 5] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, count + 1),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+    };
+    for (u32 n = 0; n < count; ++n) filter[3 + n] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, allowed[n], static_cast<u8>(count - n), 0);
+    filter[3 + count] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP);
+    filter[4 + count] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    const sock_fprog program{count + 5, filter};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+        die("oracle: the bare-host child cannot forbid system calls to itself\n");
+}
+
 void take_pattern() {
     void* read_only = data_page(read_only_page);
     mprotect(read_only, page_bytes, PROT_READ | PROT_WRITE);
@@ -257,6 +279,7 @@ void child_main(ChildShared& shared, int code_file, int commands, int answers) {
     signal(SIGINT, SIG_IGN);  // the parent ends it
     place_pages(code_file);
     catch_signals();
+    forbid_system_calls();
     u32 stamp = ~shared.pattern_stamp;
     for (char done = 1;;) {
         if (write(answers, &done, 1) != 1) _exit(0);

@@ -17,7 +17,7 @@ constexpr u64 user_end = (u64{1} << 47) - page_bytes;  // where Linux hides whet
 
 std::string both(const char* what, u64 host, u64 soft) {
     char text[128];
-    std::snprintf(text, sizeof text, "%-7s host %#018llx  soft %#018llx", what, static_cast<unsigned long long>(host),
+    std::snprintf(text, sizeof text, "%-7s host 0x%016llx  soft 0x%016llx", what, static_cast<unsigned long long>(host),
                   static_cast<unsigned long long>(soft));
     return text;
 }
@@ -44,7 +44,7 @@ void compare_memory(const Result& host, const Result& soft, std::vector<std::str
             bool same = false;
             for (unsigned i = 0; i < std::min(other.change_count, Result::most_changes); ++i) same |= other.changes[i] == c;
             if (same) continue;
-            std::snprintf(text, sizeof text, "memory  %s [%#llx] = %#018llx", side, static_cast<unsigned long long>(c.address),
+            std::snprintf(text, sizeof text, "memory  %s [%#llx] = 0x%016llx", side, static_cast<unsigned long long>(c.address),
                           static_cast<unsigned long long>(c.value));
             out.push_back(text);
         }
@@ -110,16 +110,61 @@ void Judge::use_pattern(u64 seed) {
     has_pattern_ = true;
 }
 
-// Not judged: what ran away, and what touched memory that only the child has.
+namespace {
+
+// A jump into the middle of something: what is executed there need not be of the table.
+bool went_astray(const Program& program, const Result& soft) {
+    const bool in_code = soft.after.rip >= code_at && soft.after.rip < code_at + code_bytes;
+    return soft.ending < ended && in_code && program.step_at(soft.after.rip) < 0;
+}
+
+// CALL to an address that is not canonical with a stack that faults: the SDM checks the target first, AMD pushes first.
+bool vendors_differ(const Program& program, const Result& host, const Result& soft) {
+    const int step = program.step_at(soft.after.rip);
+    if (step < 0 || size_t(step) >= program.steps.size() || soft.ending != x86::vector_gp || host.after.rip != soft.after.rip) return false;
+    const Decoded d = decode(program.steps[size_t(step)].bytes, program.steps[size_t(step)].length, program.bits);
+    const bool stack = host.ending == x86::vector_pf || host.ending == x86::vector_ss;
+    return d.ok() && d.insn.mnemonic == ZYDIS_MNEMONIC_CALL && stack;
+}
+
+// An access over the end of a 4 GiB segment: the SDM leaves open whether it faults (vol. 3, "Limit Checking"). The program
+// stopped at a fault, so the registers are those of the instruction.
+bool over_the_end(const Program& program, const Result& host, const Result& soft) {
+    const auto is_limit = [](u32 ending) { return ending == x86::vector_gp || ending == x86::vector_ss; };
+    const int step = program.step_at(soft.after.rip);
+    if (program.bits != 32 || !(is_limit(host.ending) || is_limit(soft.ending)) || step < 0 || size_t(step) >= program.steps.size())
+        return false;
+    const Decoded d = decode(program.steps[size_t(step)].bytes, program.steps[size_t(step)].length, 32);
+    const auto value = [&](ZydisRegister reg) {
+        return reg == ZYDIS_REGISTER_NONE ? 0 : u32(soft.after.gpr[ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg))]);
+    };
+    for (unsigned n = 0; d.ok() && n < d.insn.operand_count; ++n) {
+        const auto& mem = d.operands[n].mem;
+        if (d.operands[n].type != ZYDIS_OPERAND_TYPE_MEMORY) continue;
+        const u32 at = value(mem.base) + value(mem.index) * mem.scale + u32(mem.disp.value);
+        if (u32(at + 64) < 128) return true;
+    }
+    return false;
+}
+
+}  // namespace
+
+// Not judged: what ran away, what touched memory that only the child has, what the manuals leave to the processor.
 Verdict Judge::weigh(const Program& program, const Result& on_host, const Result& on_soft) {
-    if (on_soft.ending == timed_out) return {Verdict::NotJudged, {}};
+    if (on_soft.ending == timed_out || on_host.ending == escaped || went_astray(program, on_soft)) return {Verdict::NotJudged, {}};
     Result host_result = on_host;
+    if (on_host.ending == x86::vector_ac) return {Verdict::NotJudged, {}};  // alignment checks: not built yet
     // Linux reports INT3 and INTO behind the instruction, as the processor pushes it; VMX on it.
     const bool trap = host_result.ending == x86::vector_bp || host_result.ending == x86::vector_of;
-    if (trap && host_result.after.rip == on_soft.after.rip + 1) --host_result.after.rip;
+    const int step = program.step_at(host_result.after.rip);
+    if (trap) host_result.after.rip -= step > 0 ? program.steps[size_t(step) - 1].length : 1;
     Verdict v = compare(program, host_result, on_soft);
-    if (v.kind == Verdict::Differs && on_soft.ending == x86::vector_pf && host.is_own(on_soft.address)) return {Verdict::NotJudged, {}};
-    return v;
+    if (v.kind == Verdict::Differs && vendors_differ(program, on_host, on_soft)) return {Verdict::NotJudged, {}};
+    if (v.kind == Verdict::Differs && over_the_end(program, on_host, on_soft)) return {Verdict::NotJudged, {}};
+    const u64 slot = (program.before.rip - code_at) / slot_bytes * slot_bytes + code_at;
+    if (v.kind == Verdict::Differs && soft.strays(job_of(program), slot, slot + slot_bytes)) return {Verdict::NotJudged, {}};
+    const bool own = on_soft.ending == x86::vector_pf && host.is_own(on_soft.address);
+    return v.kind == Verdict::Differs && own ? Verdict{Verdict::NotJudged, {}} : v;
 }
 
 Verdict Judge::judge_one(const Program& program, Result& on_host, Result& on_soft) {
@@ -173,9 +218,8 @@ Program Judge::minimise(const Program& program) {
     for (size_t n = best.steps.size(); n-- > 0 && best.steps.size() > 1;) {
         Program tried = best;
         tried.steps.erase(tried.steps.begin() + long(n));
-        tried.ignored.erase(tried.ignored.begin() + long(n));
         if (tried.at_edge) tried.before.rip += best.steps[n].length;
-        if (differs(tried)) best = tried;
+        if (tried.work_out_ignored() && differs(tried)) best = tried;
     }
     for (u64& value : best.before.gpr) {
         const u64 kept = value;

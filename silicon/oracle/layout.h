@@ -35,7 +35,7 @@ struct Change {
 };
 
 // How a program came to an end: an exception vector, or one of these.
-enum Ending : u32 { ended = 0x100, timed_out = 0x101, unexpected = 0x102 };
+enum Ending : u32 { ended = 0x100, timed_out = 0x101, unexpected = 0x102, escaped = 0x103 };  // escaped: made a system call
 
 struct Result {
     Registers after;

@@ -1,5 +1,6 @@
 #include "silicon/oracle/program.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -34,6 +35,23 @@ bool Program::has_branch() const {
     return false;
 }
 
+// With a branch (RET may go back) nobody knows what was executed: flags that anything leaves undefined are so everywhere.
+bool Program::work_out_ignored() {
+    const bool straight = std::none_of(steps.begin(), steps.end(), [](const Step& step) { return step.branches; });
+    u64 undefined = 0;
+    if (!straight)
+        for (const Step& step : steps) undefined |= step.undefined;
+    ignored.clear();
+    for (const Step& step : steps) {
+        ignored.push_back(undefined);
+        if (step.reads & undefined) return false;
+        if (straight) undefined &= ~step.defines;
+        undefined |= step.undefined;
+    }
+    ignored.push_back(undefined);
+    return true;
+}
+
 namespace {
 
 void write_jump(u8* to, u64 from, u64 target) {
@@ -46,20 +64,24 @@ u64 end_for(unsigned bits) { return bits == 32 ? end32_at : end_at; }
 
 }  // namespace
 
-void write_code(const Program& program, u8* code_area) {
-    u64 at = program.before.rip;
+std::vector<u8> code_of(const Program& program) {
+    std::vector<u8> code;
     for (size_t n = 0; n < program.steps.size(); ++n) {
         const Step& step = program.steps[n];
-        u8* to = code_area + (at - code_at);
-        std::memcpy(to, step.bytes, step.length);
-        if (step.branch_bytes) {
-            u32 distance = 0;
-            for (size_t i = n + 1; i < program.steps.size() && i <= n + step.skip; ++i) distance += program.steps[i].length;
-            std::memcpy(to + step.length - step.branch_bytes, &distance, step.branch_bytes);
-        }
-        at += step.length;
+        code.insert(code.end(), step.bytes, step.bytes + step.length);
+        if (!step.branch_bytes) continue;
+        u32 distance = 0;
+        for (size_t i = n + 1; i < program.steps.size() && i <= n + step.skip; ++i) distance += program.steps[i].length;
+        std::memcpy(code.data() + code.size() - step.branch_bytes, &distance, step.branch_bytes);
     }
-    if (!program.at_edge) write_jump(code_area + (at - code_at), at, end_for(program.bits));
+    return code;
+}
+
+void write_code(const Program& program, u8* code_area) {
+    const std::vector<u8> code = code_of(program);
+    const u64 at = program.before.rip, end = at + code.size();
+    std::memcpy(code_area + (at - code_at), code.data(), std::min(code.size(), size_t(code_at + code_bytes - at)));
+    if (!program.at_edge) write_jump(code_area + (end - code_at), end, end_for(program.bits));
 }
 
 void write_way_out(unsigned slot, unsigned bits, u8* code_area) {

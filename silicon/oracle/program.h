@@ -17,6 +17,9 @@ struct Step {
     u8 branch_bytes = 0;    // of the relative displacement at the end
     u8 skip = 0;            // instructions that a taken branch jumps over
     u64 undefined = 0;      // flags it may leave undefined
+    u64 defines = 0;        // flags it writes in any case
+    u64 reads = 0;
+    bool branches = false;
 };
 
 struct Program {
@@ -25,7 +28,7 @@ struct Program {
     Registers before{};
     u64 patch_at = 0, patch_value = 0;
     u64 pattern_seed = 0;
-    bool at_edge = false;   // ends with the last byte of the code area: what follows is a fetch fault
+    bool at_edge = false;   // ends with the code area, or is cut by it: what follows is a fetch fault
     // Flags not to compare when the program stops at step n (its size: has run to its end).
     std::vector<u64> ignored;
 
@@ -33,12 +36,16 @@ struct Program {
     u64 step_address(unsigned n) const;
     int step_at(u64 rip) const;  // -1: none begins there
     bool has_branch() const;
+    // Fills `ignored`. False: an instruction may read a flag that one before it left undefined.
+    bool work_out_ignored();
 };
 
 constexpr u64 slot_address(unsigned slot) { return code_at + slot * slot_bytes; }
 // At this place of each slot there is a jump to the end, so that registers and memory can point to one.
 constexpr u64 way_out(unsigned slot) { return slot_address(slot) + slot_bytes - 8; }
 
+// The bytes of all steps, with the distances of branches.
+std::vector<u8> code_of(const Program& program);
 // Puts the code into the shared code area. `before.rip` says where.
 void write_code(const Program& program, u8* code_area);
 void write_way_out(unsigned slot, unsigned bits, u8* code_area);

@@ -1,5 +1,6 @@
 #include "silicon/oracle/session.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -14,6 +15,11 @@ namespace {
 
 double now() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+std::string free_name(const std::string& stem) {
+    for (unsigned n = 1;; ++n)
+        if (const std::string name = stem + "_" + std::to_string(n) + ".toml"; !std::filesystem::exists(name)) return name;
 }
 
 std::string row_name(const Unit& unit) { return std::string(name_of(unit.mnemonic)) + " " + unit.row->operands; }
@@ -46,12 +52,13 @@ void Session::count_steps(const Program& program, const Result& soft) {
 }
 
 void Session::report_failure(const Program& program) {
-    const size_t unit = program.steps.back().unit < 0 ? forms_.units().size() : size_t(program.steps.back().unit);
-    if (unit_failed_[unit]) return;  // one of a kind
+    const auto unit_of = [&](const Step& step) { return step.unit < 0 ? forms_.units().size() : size_t(step.unit); };
+    if (std::any_of(program.steps.begin(), program.steps.end(), [&](const Step& s) { return unit_failed_[unit_of(s)]; })) return;
     const Program small = judge_.minimise(program);
+    const size_t unit = unit_of(small.steps.back());
     Result on_host{}, on_soft{};
     const Verdict verdict = judge_.judge_one(small, on_host, on_soft);
-    for (const Step& step : small.steps) unit_failed_[step.unit < 0 ? forms_.units().size() : size_t(step.unit)] = true;
+    for (const Step& step : small.steps) unit_failed_[unit_of(step)] = true;
     ++failed_;
     const std::string text = case_text(small, on_host);
     std::printf("\n==== the software CPU differs from this processor (%u)\n%s", failed_, story(small, on_host, on_soft, verdict).c_str());
@@ -59,12 +66,7 @@ void Session::report_failure(const Program& program) {
         std::printf("as a case for tests/instructions/cases/:\n%s", text.c_str());
         return;
     }
-    std::string name = options_.keep + "/" + (small.steps.back().unit < 0 ? "invalid" : name_of(forms_.units()[unit].mnemonic));
-    for (unsigned n = 0; std::filesystem::exists(name + "_" + std::to_string(n) + ".toml") || n == 0; ++n)
-        if (!std::filesystem::exists(name + "_" + std::to_string(n) + ".toml")) {
-            name += "_" + std::to_string(n) + ".toml";
-            break;
-        }
+    const std::string name = free_name(options_.keep + "/" + (unit == forms_.units().size() ? "invalid" : name_of(forms_.units()[unit].mnemonic)));
     std::ofstream(name) << text;
     std::printf("kept as %s\n", name.c_str());
 }
@@ -92,8 +94,9 @@ int Session::run() {
         if (options_.seconds > 0 && now() - began >= options_.seconds) break;
         if (failed_ >= options_.failures) break;
         const u64 pattern = seeds.next();
+        const unsigned bits = generator_.pick_bits();
         programs_.clear();
-        for (unsigned n = 0; n < batch_size; ++n) programs_.push_back(generator_.make(n, pattern));
+        for (unsigned n = 0; n < batch_size; ++n) programs_.push_back(generator_.make(n, bits, pattern));
         judge_.judge_batch(programs_, verdicts_, soft_results_);
         count_programs();
     }

@@ -11,8 +11,9 @@ using namespace x86;
 namespace {
 
 // In `memory_`, and at these guest-physical addresses: page tables, descriptor tables, then what programs see.
-constexpr u64 tables = 0x1000, table_pages = 8, idt_page = 0x9000, end_page = 0xa000, data_page = 0xb000;
+constexpr u64 tables = 0x1000, idt_page = 0xb000, end_page = 0xc000, data_page = 0xd000;
 constexpr u64 own_bytes = data_page + data_bytes;
+constexpr u64 idt_at = 0xffff'8000'0000'0000;  // where no program's page is
 constexpr u64 present = 1, writable = 2, user = 4, accessed = 0x20, dirty = 0x40, no_execute = u64{1} << 63;
 
 constexpr u32 user_code = 0xb | ar::s | 3 << ar::dpl_shift | ar::present | ar::g;
@@ -60,7 +61,7 @@ void Soft::build_tables() {
     for (u64 n = 0; n < data_pages; ++n)
         if (n != absent_page)
             map_page(data_at + n * page_bytes, data_page + n * page_bytes, user | no_execute | (is_writable_page(n) ? writable : 0));
-    map_page(idt_page, idt_page, no_execute);
+    map_page(idt_at, idt_page, no_execute);
 }
 
 void Soft::set_pattern(const Pattern& pattern) {
@@ -88,8 +89,8 @@ void Soft::set_state(const Job& job) {
     cpu.cr4 = cr4::pae | cr4::osfxsr | cr4::osxmmexcpt;
     cpu.efer = efer::sce | efer::lme | efer::lma | efer::nxe;
     cpu.cr2 = 0;
-    cpu.idtr = {idt_page, 0xfff};  // all gates absent: INT n is #GP
-    cpu.gdtr = {idt_page, 0x7f};
+    cpu.idtr = {idt_at, 0xfff};  // all gates absent: INT n is #GP
+    cpu.gdtr = {idt_at, 0x7f};
     cpu.cpl = 3;
     cpu.interruptibility = 0;
     cpu.activity = 0;
@@ -115,10 +116,25 @@ void Soft::read_ending(const Job& job, const ExitRecord& exit, Result& result) {
     }
 }
 
+void Soft::prepare(const Job& job) {
+    if (job.patch_at) std::memcpy(memory_.get() + data_page + (job.patch_at - data_at), &job.patch_value, 8);
+    set_state(job);
+}
+
+bool Soft::strays(const Job& job, u64 begin, u64 end) {
+    prepare(job);
+    bool outside = false;
+    for (u64 n = 0; n < budget && !outside; ++n) {
+        if (cpu_->run({.budget = 1}).kind != ExitKind::BudgetSpent) break;
+        outside = (cpu_->rip < begin || cpu_->rip >= end) && cpu_->rip != (job.bits == 32 ? end32_at : end_at);
+    }
+    set_pattern(Pattern(pattern_));
+    return outside;
+}
+
 void Soft::run(const Job& job, Result& result) {
     u8* data = memory_.get() + data_page;
-    if (job.patch_at) std::memcpy(data + (job.patch_at - data_at), &job.patch_value, 8);
-    set_state(job);
+    prepare(job);
     result.error = 0;
     result.address = 0;
     const ExitRecord& exit = cpu_->run({.budget = budget});

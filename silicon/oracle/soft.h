@@ -17,6 +17,8 @@ class Soft {
     void set_pattern(const Pattern& pattern);
     // Runs to the end, to an exception, or until `budget` instructions are done (Ending::timed_out).
     void run(const Job& job, Result& result);
+    // Whether a run of the job executes anything outside [begin, end) before its end: one instruction at a time.
+    bool strays(const Job& job, u64 begin, u64 end);
     bool has(x86::Feature feature) const { return cpu_->cpuid.has(feature); }
 
     static constexpr u64 budget = 20'000;
@@ -25,6 +27,7 @@ class Soft {
     struct Pages;
     void build_tables();
     void map_page(u64 linear, u64 gpa, u64 rights);
+    void prepare(const Job& job);
     void set_state(const Job& job);
     void set_segments(unsigned bits);
     void read_ending(const Job& job, const x86::ExitRecord& exit, Result& result);

@@ -9,12 +9,14 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <vector>
 
 #include "silicon/clock.h"
 #include "silicon/mem/guest_access.h"
 #include "silicon/mem/guest_memory.h"
 #include "silicon/x86_64/block.h"
 #include "silicon/x86_64/cpuid.h"
+#include "silicon/x86_64/decode.h"
 #include "silicon/x86_64/exit_record.h"
 #include "silicon/x86_64/pieces.h"
 #include "silicon/x86_64/state.h"
@@ -36,6 +38,7 @@ struct Event {
     u8 vector = 0;
     EventType type = EventType::Hardware;
     bool has_error = false;
+    bool not_canonical = false;  // #GP of an address, which is #SS where the segment is SS
     u32 error = 0;
     u64 address = 0;  // of a page fault
     u8 length = 0;    // of the instruction, for software events: the return address is behind it
@@ -62,11 +65,15 @@ struct RunLimits {
     u64 deadline_ns = ~u64{0};  // on the VM's clock
     u64 budget = ~u64{0};       // instructions
     bool one = false;           // a single instruction: MonitorTrap
+    u64 host_until_ns = ~u64{0};  // Clock::host_ns: then `run` returns without an exit (None), to be called again
 };
 
 struct RunStats {
     u64 exits = 0, blocks_decoded = 0, tlb_misses = 0, page_walks = 0, faults = 0, code_writes = 0;
 };
+
+struct Descriptor;
+struct Gate;
 
 class Cpu : public CpuState {
   public:
@@ -77,6 +84,7 @@ class Cpu : public CpuState {
 
     // ---- from outside ----
     const ExitRecord& run(const RunLimits& limits);
+    const char* entry_problem() const;  // raw: which rule the control fields break, or null
     bool finish();  // runs the answered instruction only; true: it is done, false: `exit` has its next piece
     void kick();    // from any thread; sticky
     void answer(u64 value);
@@ -89,6 +97,7 @@ class Cpu : public CpuState {
     void reset_hardware();  // Intel SDM vol. 3, "Processor State After Reset"
     bool translate(u64 linear, Access access, u64& gpa);  // without a fault, without accessed and dirty bits
     void forget_translations();
+    void forget_code() { blocks_.drop_all(); }  // decoded under another CPUID
     void state_changed();  // after writes from outside: modes, TLB context, lazy flags
     unsigned index() const { return index_; }
     bool raw() const { return raw_; }
@@ -102,8 +111,18 @@ class Cpu : public CpuState {
     std::map<u32, u64> plain_msrs;  // those that are only kept
     std::set<u32> exiting_msrs;
     bool unknown_msrs_exit = false;
+    bool cpuid_exits = false;
     std::set<u32> native_msrs;
     u64 tsc_offset = 0;
+
+    // By the numbers of spec/api: HV_X86_* registers and VMCS fields. False: there is no such one.
+    bool read_register(unsigned reg, u64& value) const;
+    bool write_register(unsigned reg, u64 value);
+    bool read_vmcs(u32 field, u64& value) const;
+    bool write_vmcs(u32 field, u64 value);
+    // RDMSR and WRMSR from outside: without exits and refusals by privilege.
+    bool read_msr(u32 msr, u64& value) { return get_msr(msr, value); }
+    bool write_msr(u32 msr, u64 value) { return set_msr(msr, value); }
 
     struct TracedRip {
         u64 linear, cs_base;
@@ -135,15 +154,23 @@ class Cpu : public CpuState {
 
     // ---- for handlers: memory ----
     SILICON_INLINE u64 effective(const Insn& in) const { return gpr[in.base] + (gpr[in.index] << in.scale) + u64(i64{in.disp}); }
+    // The offset within the segment, as LEA gives it.
+    SILICON_INLINE u64 offset_of(const Insn& in) const {
+        u64 offset = effective(in);
+        if (in.addressing == Addressing::RipFar) offset += u64{in.offset} + in.length;
+        if (in.addressing == Addressing::Offset64) offset = u64(in.imm);
+        return in.address_bytes == 8 ? offset : in.address_bytes == 4 ? u32(offset) : u16(offset);
+    }
     template <class T>
     SILICON_INLINE Linear linear(const Insn& in, Access access) {
         if (in.addressing == Addressing::Flat64) [[likely]] return {effective(in), true};
         if (in.addressing == Addressing::Flat32) return {u32(effective(in)), true};
-        return general_linear(in.seg, effective(in), in.address_bytes, sizeof(T), access);
+        return general_linear(in, sizeof(T), access);
     }
-    Linear general_linear(Seg which, u64 offset, unsigned address_bytes, unsigned size_bytes, Access access);
+    Linear general_linear(const Insn& in, unsigned size_bytes, Access access);
     // The same for an offset that is already cut to its width (stack, string instructions).
     Linear segment_linear(Seg which, u64 offset, unsigned size_bytes, Access access);
+    Linear segment_linear_quiet(Seg which, u64 offset, unsigned size_bytes, Access access) const;  // raises nothing
 
     template <class T>
     SILICON_INLINE Loaded<T> load(u64 at) {
@@ -192,25 +219,32 @@ class Cpu : public CpuState {
     // ---- for handlers: what can go wrong; all return Stop ----
     SILICON_COLD Outcome raise(Vector vector);
     SILICON_COLD Outcome raise(Vector vector, u32 error);
+    SILICON_COLD Outcome stack_fault();  // an access to the stack has faulted: #GP of its address is #SS
     SILICON_COLD Outcome raise_page_fault(u64 linear, u32 error);
     SILICON_COLD Outcome software_event(u8 vector, EventType type, const Insn& in);
-    SILICON_COLD Outcome stop_with(ExitKind kind, Reason reason, const Insn* in);
+    SILICON_COLD Outcome stop_with(ExitKind kind, Reason reason, u64 qualification = 0);  // an exit before the instruction
+    SILICON_COLD Outcome leave_with(ExitKind kind, Reason reason);                         // an exit behind it
 
     // ---- for handlers: devices and the system ----
-    Slow port_in(u16 port, unsigned size_bytes, u32 count, const Insn& in);
-    Outcome port_out(u16 port, unsigned size_bytes, u32 value, const Insn& in);
+    // `form` has the bits of the exit qualification that say how: string 1 << 4, REP 1 << 5, immediate port 1 << 6.
+    Slow port_in(u16 port, unsigned size_bytes, u32 count, u32 form);
+    Outcome port_out(u16 port, unsigned size_bytes, u32 value, u32 form);
+    // Items of REP OUTS that lie together; posted like one store.
+    Outcome port_out_many(u16 port, unsigned size_bytes, const u8* data, u32 data_bytes);
     bool port_allowed(u16 port, unsigned size_bytes);  // IOPL and the I/O permission bitmap; raises #GP(0)
-    Slow read_msr_insn(u32 msr, const Insn& in);
-    Outcome write_msr_insn(u32 msr, u64 value, const Insn& in);
+    Slow rdmsr(u32 msr);
+    Outcome wrmsr(u32 msr, u64 value);
     bool get_msr(u32 msr, u64& value);
     bool set_msr(u32 msr, u64 value);
+    bool set_efer(u64 value);
     u64 tsc() const { return clock_.now_ns() + tsc_offset; }
-    bool control(u32 bit) const { return vmcs.proc & bit; }
+    bool control(u32 bit) const { return vmcs.proc & bit; }  // a bit of namespace proc
     void request_event() { requests.fetch_or(request::event, std::memory_order_relaxed); }
 
     // ---- for handlers: control flow and modes ----
     SILICON_INLINE void jump(u64 target) { rip = target & code_mask(); }
     Outcome jump_checked(u64 target);  // #GP(0) where the target is not canonical or beyond the limit
+    bool load_system_segment(Seg which, u16 selector);  // LLDT, LTR
     bool load_segment(Seg which, u16 selector);  // MOV and POP to a segment register, LDS and the like
     Outcome far_jump(u16 selector, u64 target, unsigned operand_bytes);
     Outcome far_call(u16 selector, u64 target, unsigned operand_bytes, const Insn& in);
@@ -223,13 +257,32 @@ class Cpu : public CpuState {
     u64 all_rflags() const { return (rflags & ~flag::arithmetic) | lazy.bits() | flag::always; }
     bool interrupts_enabled() const { return rflags & flag::intf; }
     void update_mode();
+    void update_stamp() { stamp_ = u64{epoch_} << 32 | (mode & mode::decoding); }
     void update_tlb_context();
     void flush_tlb();
     void flush_page(u64 linear);
 
-    // REP: whether another iteration may start; takes it from `remaining`.
+    // Stack accesses by the stack's width; `position` counts items from the top.
+    u64 stack_mask() const { return in_long64() ? ~u64{0} : mode & mode::stack32 ? 0xffffffff : 0xffff; }
+    void set_sp(u64 value) {
+        if (in_long64())
+            gpr[rsp] = value;
+        else if (mode & mode::stack32)
+            gpr[rsp] = u32(value);
+        else
+            set_gpr<u16>(rsp, u16(value));
+    }
+    Loaded<u64> stack_load(u64 above_top, unsigned size_bytes);
+    Outcome stack_store(u64 below_top, u64 value, unsigned size_bytes);
+    Outcome push(u64 value, unsigned size_bytes) {
+        const Outcome out = stack_store(size_bytes, value, size_bytes);
+        if (out != Outcome::Stop) set_sp(gpr[rsp] - size_bytes);
+        return out;
+    }
+
+    // REP: whether another iteration may start; takes it from `remaining`. TF traps after each one.
     SILICON_INLINE bool another_iteration() {
-        if (requests.load(std::memory_order_relaxed) != 0 || remaining <= 0) return false;
+        if (rflags & flag::tf || requests.load(std::memory_order_relaxed) != 0 || remaining <= 0 || rflags & flag::tf) return false;
         --remaining;
         return true;
     }
@@ -238,35 +291,47 @@ class Cpu : public CpuState {
         if (requests.load(std::memory_order_relaxed) != 0 || remaining <= 0) return 0;
         return u64(remaining);
     }
-    void commit_pieces() {
-        if (!pieces_.empty()) pieces_.clear();
+    void commit_iteration() {
+        if (!pieces_.empty()) pieces_.clear_log();
     }
     Pieces& pieces() { return pieces_; }
-    void announce_exit_bytes(ExitKind kind, u16 port, unsigned size_bytes, u32 count);
     GuestMemory& memory() { return memory_; }
 
     // ---- for the threaded code ----
-    SILICON_COLD void stopped(const Insn* in, Outcome outcome);
+    SILICON_COLD void stopped(const Insn* in, Outcome outcome);  // by an instruction within a block
+    SILICON_COLD void ended(const Insn* in, Outcome outcome);    // by the last one, which sets `rip` itself
 
   private:
-    friend class Decoder;
-
     // run.cpp
     void enter();
     void leave();
-    bool attend(const RunLimits& limits);
-    bool take_events();
     void dispatch(const RunLimits& limits);
+    bool attend();
+    bool take_events();
     void account(u64& budget_left);
     bool refill(const RunLimits& limits, u64 budget_left);
+    bool needs_single() const;
+    bool run_one();
+    bool run_blocks();
+    void run_block(Block& block);
+    bool settle();
+    bool handle_stop();
+    bool wait_in_hlt(const RunLimits& limits);
+    bool over(const RunLimits& limits);
+    u64 most_wait_ns(const RunLimits& limits) const;
+    void set_exit(ExitKind kind, Reason reason);
+    void next_epoch();
+    void reset_msrs();
+    void inject_from_vmcs();
+    void record_trace();
+
+    // fetch.cpp
     Block* find_block();
     Block* look_up(u64 linear);
-    bool fetch_address(u64 linear, u64& gpa);
-    bool still_valid(Block& block);
+    bool still_valid(Block& block, u64 linear);
     Block* build_block(u64 linear, u64 gpa);
+    bool gather(u64 linear, u64 gpa, u8* bytes, size_t& size, u64& second_gpa);
     void drop_stale_code();
-    bool wait_in_hlt(const RunLimits& limits);
-    void set_exit(ExitKind kind, Reason reason);
 
     // memory.cpp
     struct Translated {
@@ -274,7 +339,7 @@ class Cpu : public CpuState {
         u8* host = nullptr;  // null: a device
         bool ok = false;
     };
-    Translated reach(u64 at, Access access, bool supervisor);
+    Translated reach(u64 at, Access access, bool supervisor, unsigned size_bytes = 1);
     Slow slow_load(u64 at, unsigned size_bytes);
     Outcome slow_store(u64 at, u64 value, unsigned size_bytes);
     u8* slow_place(u64 at, unsigned size_bytes);
@@ -285,7 +350,6 @@ class Cpu : public CpuState {
     Slow device_load(u64 gpa, u64 at, unsigned size_bytes);
     Outcome device_store(u64 gpa, u64 at, u64 value, unsigned size_bytes);
     Outcome ept_violation(u64 gpa, u64 at, Access access, bool walking);
-    void fill_tlb(u64 at, u64 gpa, PageEntry page, Access access, bool dirty);
 
     // paging.cpp
     struct Walk {
@@ -296,6 +360,17 @@ class Cpu : public CpuState {
     Walk walk(u64 at, Access access, bool supervisor, bool quiet);
     Walk walk_tables(u64 at, Access access, bool supervisor, bool quiet);
 
+    // segments.cpp, transfers.cpp
+    bool read_descriptor(u16 selector, Vector vector, Descriptor& d, u64& place);
+    bool mark_accessed(Descriptor& d, u64 place);
+    bool load_null(Seg which, u16 selector);
+    void update_mode_if_needed();
+    void set_code_segment(const Segment& cs, unsigned new_cpl);
+    bool fits_code(u64 target, const Segment& cs);
+    bool code_descriptor(u16 selector, Descriptor& d);
+    bool stack_segment(u16 selector, unsigned new_cpl, Segment& ss);
+    Outcome return_to(u64 target, u16 selector, unsigned operand_bytes, unsigned popped, unsigned release, bool with_stack);
+
     // interrupts.cpp
     bool deliver(Event event);
     bool deliver_once(const Event& event);
@@ -303,7 +378,10 @@ class Cpu : public CpuState {
     bool deliver_protected(const Event& event);
     bool deliver_long(const Event& event);
     bool intercepted(const Event& event);
-    bool combine(const Event& first, Event& second);
+    bool read_gate(const Event& event, unsigned gate_bytes, Gate& gate);
+    bool handler_segment(u16 selector, bool long_mode, Segment& cs, unsigned& new_cpl);
+    bool handler_stack(const Gate& gate, unsigned new_cpl, u64& sp);
+    void enter_handler(const Segment& cs, unsigned new_cpl, u64 target, bool trap_gate);
 
     GuestMemory& memory_;
     Clock& clock_;
@@ -311,6 +389,7 @@ class Cpu : public CpuState {
     bool raw_;
     std::unique_ptr<Tlb[]> tlbs_;
     BlockCache blocks_;
+    Decoder decoder_;
     MemoryUser user_{requests};
     u64 stamp_ = 0;
     u32 epoch_ = 1;
@@ -318,11 +397,11 @@ class Cpu : public CpuState {
     Outcome outcome_ = Outcome::Next;
     Event fault_;      // raised by the instruction that stopped
     Event injected_;   // to deliver at the next boundary
-    Event delivering_; // being delivered when a fault happened: IDT-vectoring information
     Pieces pieces_;
     bool unanswered_ = false;
-    bool posted_ = false;  // this attempt has already let a store out
-    bool single_ = false;
+    bool posted_ = false;    // this attempt has already let a store out
+    bool few_left_ = false;  // the slice ends within the next block
+    u64 code_base_ = 0;      // of CS, 0 in 64-bit code
     u64 instructions_ = 0;
     u64 run_ns_ = 0;
     i32 granted_ = 0;  // what `remaining` started from
@@ -335,5 +414,8 @@ class Cpu : public CpuState {
     unsigned stage_bytes_ = 0;
     alignas(16) u8 stage_[16];
 };
+
+// What POPF may change now.
+u64 flags_for_pop(const Cpu& cpu, unsigned operand_bytes);
 
 }  // namespace silicon::x86

@@ -14,6 +14,8 @@ enum class Addressing : u8 {
     Flat64,   // base + index * scale + displacement, as it stands
     Flat32,   // the same, cut to 32 bits
     General,  // Cpu::general_linear: segment base, limit, rights, any address size
+    Offset64, // the immediate holds the offset: MOV with a 64-bit address in the instruction
+    RipFar,   // relative to RIP with a displacement that does not fit together with the instruction's place
 };
 
 struct Insn {
@@ -30,6 +32,6 @@ struct Insn {
     u8 address_bytes = 8;     // 2, 4 or 8
     u16 offset = 0;           // from the start of the block, in bytes
 };
-static_assert(sizeof(Insn) == 40 || sizeof(Insn) == 32);
+static_assert(sizeof(Insn) == 32);
 
 }  // namespace silicon::x86

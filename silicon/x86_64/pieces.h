@@ -21,10 +21,13 @@ class Pieces {
   public:
     bool empty() const { return log_.empty() && answer_bytes_.empty(); }
     void rewind() { next_ = 0; }
-    void clear() {
+    void clear_log() {  // an iteration of REP has committed; bytes of a long answer may be left
         log_.clear();
-        answer_bytes_.clear();
         next_ = 0;
+    }
+    void clear() {
+        clear_log();
+        answer_bytes_.clear();
     }
     void push(const Piece& piece) { log_.push_back(piece); }
 

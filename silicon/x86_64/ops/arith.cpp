@@ -100,7 +100,8 @@ SILICON_INLINE Outcome exchange_add_locked(Cpu& cpu, const Insn& in) {
     return out;
 }
 
-// Without LOCK too the destination is always written: the old value where the comparison fails.
+// Memory is always written, with or without LOCK: the old value where the comparison fails. A register is left alone then,
+// its upper half too.
 template <class Dst, class Src>
 SILICON_INLINE Outcome compare_exchange_of(Cpu& cpu, const Insn& in, auto how) {
     using T = typename Dst::type;
@@ -116,6 +117,16 @@ SILICON_INLINE Outcome compare_exchange_of(Cpu& cpu, const Insn& in, auto how) {
 
 template <class Dst, class Src>
 SILICON_INLINE Outcome compare_exchange(Cpu& cpu, const Insn& in) {
+    if constexpr (!Dst::memory) {
+        using T = typename Dst::type;
+        const T accumulator = cpu.get<T>(rax * 8), old = Dst::load(cpu, in).value;
+        if (old == accumulator)
+            Dst::store(cpu, in, Src::load(cpu, in).value);
+        else
+            cpu.set_gpr<T>(rax, old);
+        cpu.lazy = alu::sub<T>(accumulator, old).flags;
+        return Outcome::Next;
+    }
     return compare_exchange_of<Dst, Src>(cpu, in, [&](auto compute) { return update<Dst>(cpu, in, compute); });
 }
 

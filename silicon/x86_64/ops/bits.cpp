@@ -28,10 +28,10 @@ template <class T>
 SILICON_INLINE Linear string_linear(Cpu& cpu, const Insn& in, T offset, Access access) {
     constexpr unsigned shift = std::countr_zero(bits_of<T>);
     const i64 step = (static_cast<i64>(LazyFlags::extend(offset)) >> shift) * i64{sizeof(T)};
-    const u64 at = cpu.effective(in) + u64(step);
-    if (in.addressing == Addressing::Flat64) [[likely]] return {at, true};
-    if (in.addressing == Addressing::Flat32) return {u32(at), true};
-    return cpu.general_linear(in.seg, at, in.address_bytes, sizeof(T), access);
+    if (in.addressing == Addressing::Flat64) [[likely]] return {cpu.effective(in) + u64(step), true};
+    if (in.addressing == Addressing::Flat32) return {u32(cpu.effective(in) + u64(step)), true};
+    const u64 at = cpu.offset_of(in) + u64(step);
+    return cpu.segment_linear(in.seg, in.address_bytes == 8 ? at : in.address_bytes == 4 ? u32(at) : u16(at), sizeof(T), access);
 }
 
 template <class Dst, class Src>

@@ -50,14 +50,15 @@ void going(Cpu& cpu, const Insn* in) {
     return in[1].handler(cpu, in + 1);
 }
 
-// The last of a block: `rip` is set, the dispatcher goes on.
+// The last of a block: the body may set `rip`, the dispatcher goes on from there.
 template <auto Body>
 void ending(Cpu& cpu, const Insn* in) {
+    cpu.jump(cpu.next_rip(*in));
     if constexpr (std::is_void_v<decltype(Body(cpu, *in))>) {
         Body(cpu, *in);
     } else {
         const Outcome outcome = Body(cpu, *in);
-        if (outcome != Outcome::Next) [[unlikely]] return cpu.stopped(in, outcome);
+        if (outcome != Outcome::Next) [[unlikely]] return cpu.ended(in, outcome);
     }
 }
 

@@ -1,0 +1,84 @@
+#include "silicon/x86_64/cpuid.h"
+
+#include <cstring>
+
+#include "silicon/clock.h"
+#include "silicon/mem/guest_memory.h"
+
+namespace silicon::x86 {
+namespace {
+
+struct FeatureBit {
+    u32 leaf, reg, bit;
+    bool announced;
+};
+constexpr FeatureBit feature_bits[] = {
+#define FEATURE(name, leaf, reg, bit, announced) {leaf, reg, bit, announced},
+#include "features.inc"
+#undef FEATURE
+};
+
+void put_text(u32* reg, const char* text, size_t bytes) { std::memcpy(reg, text, bytes); }
+
+// Intel SDM vol. 2A, "CPUID—CPU Identification", table "Information Returned by CPUID Instruction".
+std::vector<CpuidLeaf> default_leaves() {
+    CpuidLeaf vendor{0, 0, {0x16, 0, 0, 0}};
+    const char name[] = "GenuineIntel";
+    std::memcpy(&vendor.reg[1], name, 4);
+    std::memcpy(&vendor.reg[3], name + 4, 4);
+    std::memcpy(&vendor.reg[2], name + 8, 4);
+    // Family 6; one logical processor, CLFLUSH lines of 64 bytes. PSE, PAE, PGE and the x87 bit belong to the system CPU.
+    CpuidLeaf one{1, 0, {0x000306a9, 0x00010800, u32{1} << 31, 0}};
+    one.reg[3] |= u32{1} << 6 | u32{1} << 13;  // PAE, PGE
+    CpuidLeaf seven{7, 0, {}};
+    const CpuidLeaf tsc{0x15, 0, {1, static_cast<u32>(Clock::tsc_hz / 25'000'000), 25'000'000, 0}};
+    const CpuidLeaf frequency{0x16, 0, {static_cast<u32>(Clock::tsc_hz / 1'000'000), static_cast<u32>(Clock::tsc_hz / 1'000'000), 100, 0}};
+    const CpuidLeaf extended{0x80000000, 0, {0x80000008, 0, 0, 0}};
+    CpuidLeaf ext_features{0x80000001, 0, {0, 0, 0, 0}};
+    ext_features.reg[3] |= u32{1} << 20 | u32{1} << 26 | u32{1} << 29;  // NX, 1 GiB pages, long mode
+    CpuidLeaf brand[3] = {{0x80000002, 0, {}}, {0x80000003, 0, {}}, {0x80000004, 0, {}}};
+    char text[48] = "pyhv software processor";
+    for (size_t part = 0; part < 3; ++part) put_text(brand[part].reg, text + 16 * part, 16);
+    const CpuidLeaf invariant{0x80000007, 0, {0, 0, 0, u32{1} << 8}};  // invariant TSC
+    const CpuidLeaf addresses{0x80000008, 0, {GuestMemory::gpa_bits | 48 << 8, 0, 0, 0}};
+    std::vector<CpuidLeaf> leaves{vendor, one, seven, tsc, frequency, extended, ext_features,
+                                  brand[0], brand[1], brand[2], invariant, addresses};
+    for (const FeatureBit& f : feature_bits)
+        for (CpuidLeaf& leaf : leaves)
+            if (f.announced && f.leaf != 0 && leaf.leaf == f.leaf) leaf.reg[f.reg] |= u32{1} << f.bit;
+    return leaves;
+}
+
+}  // namespace
+
+CpuidTable::CpuidTable() : CpuidTable(default_leaves()) {}
+
+CpuidTable::CpuidTable(std::vector<CpuidLeaf> leaves) : leaves_(std::move(leaves)) { work_out_features(); }
+
+const CpuidLeaf* CpuidTable::find(u32 leaf, u32 subleaf) const {
+    for (const CpuidLeaf& l : leaves_)
+        if (l.leaf == leaf && l.subleaf == subleaf) return &l;
+    return nullptr;
+}
+
+CpuidLeaf CpuidTable::lookup(u32 leaf, u32 subleaf) const {
+    if (const CpuidLeaf* found = find(leaf, subleaf)) return *found;
+    bool has_subleaves = false;
+    for (const CpuidLeaf& l : leaves_) has_subleaves |= l.leaf == leaf && l.subleaf != 0;
+    if (const CpuidLeaf* found = find(leaf, 0); found && !has_subleaves && leaf != 7) return *found;
+    const CpuidLeaf* base = find(leaf & 0x80000000, 0);
+    const CpuidLeaf* basic = find(0, 0);
+    if (base && leaf <= base->reg[0]) return CpuidLeaf{leaf, subleaf, {}};
+    const CpuidLeaf* highest = basic ? find(basic->reg[0], 0) : nullptr;
+    return highest ? *highest : CpuidLeaf{leaf, subleaf, {}};
+}
+
+void CpuidTable::work_out_features() {
+    size_t index = 0;
+    for (const FeatureBit& f : feature_bits) {
+        const CpuidLeaf* leaf = f.leaf ? find(f.leaf, 0) : nullptr;
+        features_[index++] = f.leaf == 0 || (f.announced && leaf && (leaf->reg[f.reg] >> f.bit & 1));
+    }
+}
+
+}  // namespace silicon::x86

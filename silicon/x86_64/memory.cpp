@@ -1,0 +1,246 @@
+// Guest accesses that the TLB could not serve: translation, page edges, devices, pages that hold code.
+#include "silicon/x86_64/cpu.h"
+
+namespace silicon::x86 {
+namespace {
+
+u64 load_bytes(const u8* host, unsigned size_bytes) {
+    switch (size_bytes) {
+        case 1: return load_host<u8>(host);
+        case 2: return load_host<u16>(host);
+        case 4: return load_host<u32>(host);
+        case 8: return load_host<u64>(host);
+        default: break;
+    }
+    u64 value = 0;
+    for (unsigned n = 0; n < size_bytes; ++n) value |= u64{load_host<u8>(host + n)} << 8 * n;
+    return value;
+}
+
+void store_bytes(u8* host, u64 value, unsigned size_bytes) {
+    switch (size_bytes) {
+        case 1: return store_host<u8>(host, u8(value));
+        case 2: return store_host<u16>(host, u16(value));
+        case 4: return store_host<u32>(host, u32(value));
+        case 8: return store_host<u64>(host, value);
+        default: break;
+    }
+    for (unsigned n = 0; n < size_bytes; ++n) store_host<u8>(host + n, u8(value >> 8 * n));
+}
+
+u64 low_bytes(u64 value, unsigned size_bytes) { return size_bytes >= 8 ? value : value & ((u64{1} << 8 * size_bytes) - 1); }
+
+bool canonical(u64 at, bool five_levels) {
+    const unsigned unused = five_levels ? 7 : 16;
+    return u64(i64(at << unused) >> unused) == at;
+}
+
+// How many of the bytes lie before the page edge.
+unsigned before_edge(u64 at, unsigned size_bytes) {
+    const u64 room = page_bytes - (at & page_offset_mask);
+    return room < size_bytes ? unsigned(room) : size_bytes;
+}
+
+}  // namespace
+
+// Translates one access within a page, raising what is to be raised. A page without the right is a device's. Of an access
+// that goes on behind the page all `size_bytes` must be canonical: that comes before any page fault.
+Cpu::Translated Cpu::reach(u64 at, Access access, bool supervisor, unsigned size_bytes) {
+    ++stats_.tlb_misses;
+    const bool la57 = cr4 & cr4::la57;
+    if (in_long64() && (!canonical(at, la57) || !canonical(at + size_bytes - 1, la57))) {
+        raise(vector_gp, 0);
+        fault_.not_canonical = true;
+        return {};
+    }
+    if (!(efer & efer::lma)) at = u32(at);
+    const Walk w = walk(at, access, supervisor, false);
+    if (!w.ok) return {};
+    const PageEntry page = memory_.entry(w.gpa);
+    Translated t;
+    t.gpa = w.gpa;
+    t.ok = true;
+    if (!page.is_mapped()) return t;
+    if (page.allows(access)) t.host = page.host() + (w.gpa & page_offset_mask);
+    if (supervisor) return t;
+
+    TlbEntry& e = tlb[Tlb::index(at)];
+    const u64 tag = at & ~page_offset_mask;
+    if (e.read != tag) e.read = TlbEntry::no_tag;
+    if (e.write != tag) e.write = TlbEntry::no_tag;
+    if (e.fetch != tag) e.fetch = TlbEntry::no_tag;
+    e.addend = reinterpret_cast<u64>(page.host()) - tag;
+    if (access == Access::Fetch) {
+        if (t.host) e.fetch = tag;
+    } else {
+        if (page.can_read()) e.read = tag;
+        if (w.dirty && w.writable && page.can_write() && !page.is_code()) e.write = tag;
+    }
+    return t;
+}
+
+Outcome Cpu::ept_violation(u64 gpa, u64 at, Access access, bool walking) {
+    exit.clear();
+    exit.kind = access == Access::Fetch && !walking ? ExitKind::MmioFetch : ExitKind::Unnamed;
+    exit.reason = Reason::EptViolation;
+    const u64 rights = memory_.entry(gpa).perm();
+    exit.qualification = u64{1} << static_cast<unsigned>(access) | rights << 3 | 1 << 7 | u64(!walking) << 8;
+    exit.gpa = gpa;
+    exit.gva = at;
+    return Outcome::Stop;
+}
+
+Slow Cpu::device_load(u64 gpa, u64 at, unsigned size_bytes) {
+    if (raw_) return {0, ept_violation(gpa, at, Access::Read, false)};
+    if (const Piece* piece = pieces_.take(Piece::Kind::Load, gpa, size_bytes)) return {piece->value, Outcome::Next};
+    if (posted_) return {0, Outcome::Stop};
+    ept_violation(gpa, at, Access::Read, false);
+    exit.kind = ExitKind::MmioLoad;
+    exit.size_bytes = u8(size_bytes);
+    unanswered_ = true;
+    return {0, Outcome::Stop};
+}
+
+// Posted: the store is done when it is reported. Only one leaves per attempt; an instruction with a further one is left
+// unfinished and comes again.
+Outcome Cpu::device_store(u64 gpa, u64 at, u64 value, unsigned size_bytes) {
+    if (raw_) return ept_violation(gpa, at, Access::Write, false);
+    value = low_bytes(value, size_bytes);
+    if (pieces_.take(Piece::Kind::Store, gpa, size_bytes)) return Outcome::Next;
+    if (posted_) return Outcome::Stop;
+    ept_violation(gpa, at, Access::Write, false);
+    exit.kind = ExitKind::MmioStore;
+    exit.size_bytes = u8(size_bytes);
+    exit.value = value;
+    pieces_.push({Piece::Kind::Store, u8(size_bytes), false, gpa, value});
+    pieces_.take(Piece::Kind::Store, gpa, size_bytes);
+    posted_ = true;
+    return Outcome::Leave;
+}
+
+Slow Cpu::load_part(const Translated& t, u64 at, unsigned size_bytes) {
+    if (t.host) return {load_bytes(t.host, size_bytes), Outcome::Next};
+    return device_load(t.gpa, at, size_bytes);
+}
+
+Outcome Cpu::store_part(const Translated& t, u64 at, u64 value, unsigned size_bytes) {
+    if (!t.host) return device_store(t.gpa, at, value, size_bytes);
+    store_bytes(t.host, value, size_bytes);
+    if (memory_.entry(t.gpa).is_code() && memory_.code_written(t.gpa, size_bytes)) {
+        ++stats_.code_writes;
+        return Outcome::Leave;
+    }
+    return Outcome::Next;
+}
+
+Slow Cpu::slow_load(u64 at, unsigned size_bytes) {
+    const unsigned head = before_edge(at, size_bytes);
+    const Translated first = reach(at, Access::Read, false, size_bytes);
+    if (!first.ok) return {0, Outcome::Stop};
+    if (head == size_bytes) return load_part(first, at, size_bytes);
+    const Translated second = reach(at + head, Access::Read, false);
+    if (!second.ok) return {0, Outcome::Stop};
+    const Slow low = load_part(first, at, head);
+    if (low.outcome != Outcome::Next) return low;
+    const Slow high = load_part(second, at + head, size_bytes - head);
+    return {low.value | high.value << 8 * head, high.outcome};
+}
+
+// Next, Leave or Stop of two stores of one instruction: a posted first part with an open second one means again.
+static Outcome both(Outcome first, Outcome second) { return first == Outcome::Leave && second == Outcome::Next ? first : second; }
+
+Outcome Cpu::slow_store(u64 at, u64 value, unsigned size_bytes) {
+    const unsigned head = before_edge(at, size_bytes);
+    const Translated first = reach(at, Access::Write, false, size_bytes);
+    if (!first.ok) return Outcome::Stop;
+    if (head == size_bytes) return store_part(first, at, value, size_bytes);
+    const Translated second = reach(at + head, Access::Write, false);
+    if (!second.ok) return Outcome::Stop;
+    const Outcome low = store_part(first, at, value, head);
+    if (low == Outcome::Stop) return low;
+    return both(low, store_part(second, at + head, value >> 8 * head, size_bytes - head));
+}
+
+// Loads what is there into the stage, unless the bytes lie in one page of plain memory after all.
+u8* Cpu::slow_place(u64 at, unsigned size_bytes) {
+    const unsigned head = before_edge(at, size_bytes);
+    const Translated first = reach(at, Access::Write, false, size_bytes);
+    if (!first.ok) return nullptr;
+    if (head == size_bytes && first.host && !memory_.entry(first.gpa).is_code()) return first.host;
+    Translated second = first;
+    if (head != size_bytes) second = reach(at + head, Access::Write, false);
+    if (!second.ok) return nullptr;
+    for (unsigned done = 0; done < size_bytes;) {
+        const bool high = done >= head;
+        const unsigned rest = (high ? size_bytes : head) - done, size = rest < 8 ? rest : 8;
+        Translated part = high ? second : first;
+        const u64 skip = high ? done - head : done;
+        part.gpa += skip;
+        if (part.host) part.host += skip;
+        const Slow slow = load_part(part, at + done, size);
+        if (slow.outcome != Outcome::Next) return nullptr;
+        for (unsigned n = 0; n < size; ++n) stage_[done + n] = u8(slow.value >> 8 * n);
+        done += size;
+    }
+    stage_at_ = at;
+    stage_bytes_ = size_bytes;
+    return stage_;
+}
+
+Outcome Cpu::commit_stage() {
+    Outcome result = Outcome::Next;
+    for (unsigned done = 0; done < stage_bytes_;) {
+        const unsigned rest = stage_bytes_ - done, size = before_edge(stage_at_ + done, rest < 8 ? rest : 8);
+        const Outcome out = slow_store(stage_at_ + done, load_bytes(stage_ + done, size), size);
+        if (out == Outcome::Stop) return out;
+        result = both(result, out);
+        done += size;
+    }
+    return result;
+}
+
+u8* Cpu::direct(u64 at, u64 size_bytes, Access access) {
+    if (before_edge(at, 1) == 0 || (at & page_offset_mask) + size_bytes > page_bytes) return nullptr;
+    const TlbEntry& e = tlb[Tlb::index(at)];
+    const u64 tag = access == Access::Write ? e.write : e.read;
+    return tag == (at & ~page_offset_mask) ? reinterpret_cast<u8*>(at + e.addend) : nullptr;
+}
+
+bool Cpu::probe_write(u64 at, unsigned size_bytes) {
+    const unsigned head = before_edge(at, size_bytes);
+    return reach(at, Access::Write, false, size_bytes).ok && (head == size_bytes || reach(at + head, Access::Write, false).ok);
+}
+
+bool Cpu::probe_read(u64 at, unsigned size_bytes) {
+    const unsigned head = before_edge(at, size_bytes);
+    return reach(at, Access::Read, false, size_bytes).ok && (head == size_bytes || reach(at + head, Access::Read, false).ok);
+}
+
+Slow Cpu::system_access(u64 at, unsigned size_bytes, bool write, u64 value) {
+    const Access access = write ? Access::Write : Access::Read;
+    u64 loaded = 0;
+    for (unsigned done = 0; done < size_bytes;) {
+        const unsigned size = before_edge(at + done, size_bytes - done);
+        const Translated t = reach(at + done, access, true);
+        if (!t.ok) return {0, Outcome::Stop};
+        if (!t.host) return {0, ept_violation(t.gpa, at + done, access, false)};
+        if (write)
+            store_part(t, at + done, value >> 8 * done, size);
+        else
+            loaded |= load_bytes(t.host, size) << 8 * done;
+        done += size;
+    }
+    return {loaded, Outcome::Next};
+}
+
+void Cpu::flush_tlb() {
+    for (unsigned n = 0; n < static_cast<unsigned>(TlbContext::Count); ++n) tlbs_[n].flush();
+    blocks_.forget_jumps();
+}
+
+void Cpu::flush_page(u64 linear) {
+    for (unsigned n = 0; n < static_cast<unsigned>(TlbContext::Count); ++n) tlbs_[n].flush_page(linear);
+    blocks_.forget_jumps();
+}
+
+}  // namespace silicon::x86

@@ -1,0 +1,94 @@
+// Model-specific registers. Intel SDM vol. 4, "Architectural MSRs".
+#include "silicon/x86_64/cpu.h"
+
+namespace silicon::x86 {
+
+namespace msr {
+constexpr u32 tsc = 0x10, apic_base = 0x1b, mtrr_cap = 0xfe, sysenter_cs = 0x174, sysenter_esp = 0x175, sysenter_eip = 0x176;
+constexpr u32 misc_enable = 0x1a0, debugctl = 0x1d9, pat = 0x277, mtrr_def_type = 0x2ff, efer = 0xc0000080, star = 0xc0000081;
+constexpr u32 lstar = 0xc0000082, cstar = 0xc0000083, fmask = 0xc0000084, fs_base = 0xc0000100, gs_base = 0xc0000101;
+constexpr u32 kernel_gs_base = 0xc0000102, tsc_aux = 0xc0000103;
+}  // namespace msr
+
+static bool is_canonical(u64 value) { return u64(i64(value << 16) >> 16) == value; }
+
+void Cpu::reset_msrs() {
+    for (const u32 kept : {msr::sysenter_cs, msr::sysenter_esp, msr::sysenter_eip, msr::debugctl, msr::star, msr::lstar, msr::cstar,
+                           msr::fmask, msr::kernel_gs_base, msr::tsc_aux})
+        plain_msrs[kept] = 0;
+    plain_msrs[msr::misc_enable] = 1;  // fast strings
+    plain_msrs[msr::pat] = 0x0007040600070406;
+    plain_msrs[msr::apic_base] = 0xfee00000 | (index_ == 0 ? 1 << 8 : 0);
+}
+
+bool Cpu::get_msr(u32 number, u64& value) {
+    switch (number) {
+        case msr::tsc: value = tsc(); return true;
+        case msr::efer: value = efer; return true;
+        case msr::fs_base: value = at(Seg::Fs).base; return true;
+        case msr::gs_base: value = at(Seg::Gs).base; return true;
+        default: break;
+    }
+    const auto found = plain_msrs.find(number);
+    if (found == plain_msrs.end()) return false;
+    value = found->second;
+    return true;
+}
+
+bool Cpu::set_msr(u32 number, u64 value) {
+    const bool address = number == msr::fs_base || number == msr::gs_base || number == msr::kernel_gs_base || number == msr::lstar ||
+                         number == msr::cstar || number == msr::sysenter_esp || number == msr::sysenter_eip;
+    if (address && !is_canonical(value)) return false;
+    switch (number) {
+        case msr::tsc: tsc_offset = value - clock_.now_ns(); return true;
+        case msr::efer: return set_efer(value);
+        case msr::fs_base: at(Seg::Fs).base = value; return true;
+        case msr::gs_base: at(Seg::Gs).base = value; return true;
+        case msr::mtrr_cap: return false;
+        default: break;
+    }
+    const auto found = plain_msrs.find(number);
+    if (found == plain_msrs.end()) return false;
+    found->second = value;
+    return true;
+}
+
+// LMA follows CR0.PG; LME cannot change while paging is on.
+bool Cpu::set_efer(u64 value) {
+    constexpr u64 known = efer::sce | efer::lme | efer::lma | efer::nxe;
+    if (value & ~known || (cr0 & cr0::pg && (value ^ efer) & efer::lme)) return false;
+    const u64 before = efer;
+    efer = (value & ~efer::lma) | (efer & efer::lma);
+    if ((before ^ efer) & efer::nxe) flush_tlb();
+    return true;
+}
+
+Slow Cpu::rdmsr(u32 number) {
+    u64 value = 0;
+    if (const Piece* piece = pieces_.take(Piece::Kind::MsrRead, number, 8)) {
+        if (piece->refused) return {0, raise(vector_gp, 0)};
+        return {piece->value, Outcome::Next};
+    }
+    const bool leaves = raw_ ? !native_msrs.contains(number) : exiting_msrs.contains(number);
+    if (!leaves && get_msr(number, value)) return {value, Outcome::Next};
+    if (!leaves && !unknown_msrs_exit) return {0, raise(vector_gp, 0)};
+    stop_with(ExitKind::MsrRead, Reason::Rdmsr);
+    exit.msr = number;
+    unanswered_ = !raw_;
+    return {0, Outcome::Stop};
+}
+
+Outcome Cpu::wrmsr(u32 number, u64 value) {
+    if (const Piece* piece = pieces_.take(Piece::Kind::MsrWrite, number, 8)) return piece->refused ? raise(vector_gp, 0) : Outcome::Next;
+    const bool leaves = raw_ ? !native_msrs.contains(number) : exiting_msrs.contains(number);
+    u64 old = 0;
+    if (!leaves && set_msr(number, value)) return Outcome::Next;
+    if (!leaves && (!unknown_msrs_exit || get_msr(number, old))) return raise(vector_gp, 0);
+    stop_with(ExitKind::MsrWrite, Reason::Wrmsr);
+    exit.msr = number;
+    exit.value = value;
+    unanswered_ = !raw_;
+    return Outcome::Stop;
+}
+
+}  // namespace silicon::x86

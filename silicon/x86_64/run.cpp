@@ -1,0 +1,300 @@
+// The dispatcher: limits, requests, events, and block after block until something must be reported.
+#include <algorithm>
+#include <chrono>
+
+#include "silicon/x86_64/cpu.h"
+
+namespace silicon::x86 {
+namespace {
+
+constexpr u64 slice_instructions = 16384;  // about 100 µs: how often the clock is looked at
+constexpr u64 no_limit = ~u64{0};
+
+}  // namespace
+
+void Cpu::set_exit(ExitKind kind, Reason reason) {
+    exit.clear();
+    exit.kind = kind;
+    exit.reason = reason;
+}
+
+// `rip` is on or behind the instruction as the outcome says, and what the block had reserved and not run goes back.
+void Cpu::stopped(const Insn* in, Outcome outcome) {
+    const bool done = outcome == Outcome::Leave;
+    rip = (gpr[slot_block_rip] + in->offset + (done ? in->length : 0)) & code_mask();
+    remaining += block_->count - static_cast<i32>(in - block_->insns) - (outcome == Outcome::Stop ? 0 : 1);
+    outcome_ = outcome;
+    exit.length_bytes = in->length;
+    if (fault_.pending && fault_.not_canonical && in->seg == Seg::Ss) fault_.vector = vector_ss;
+    fault_.length = in->length;
+}
+
+void Cpu::ended(const Insn* in, Outcome outcome) {
+    const u64 target = rip;
+    stopped(in, outcome);
+    if (outcome == Outcome::Leave) rip = target;
+}
+
+void Cpu::next_epoch() {
+    if (++epoch_ == 0) epoch_ = 1;
+    update_mode();
+}
+
+void Cpu::enter() {
+    lazy = LazyFlags::of_bits(rflags);
+    user_.inside.store(true, std::memory_order_seq_cst);
+    const u64 generation = memory_.generation();
+    if (user_.seen.load(std::memory_order_relaxed) != generation) flush_tlb();
+    user_.seen.store(generation, std::memory_order_seq_cst);
+    if (raw_ && vmcs.entry_info >> 31) inject_from_vmcs();
+    next_epoch();  // the host may have written over code since the last run: blocks are compared before they run again
+}
+
+// Intel SDM vol. 3, "VM-Entry Controls for Event Injection".
+void Cpu::inject_from_vmcs() {
+    injected_ = Event{};
+    injected_.pending = true;
+    injected_.vector = u8(vmcs.entry_info);
+    injected_.type = static_cast<EventType>(vmcs.entry_info >> 8 & 7);
+    injected_.has_error = vmcs.entry_info >> 11 & 1;
+    injected_.error = vmcs.entry_error;
+    injected_.length = u8(vmcs.entry_length);
+}
+
+void Cpu::leave() {
+    rflags = all_rflags();
+    user_.inside.store(false, std::memory_order_seq_cst);
+}
+
+// What others have asked for. True: leave, `exit` says why.
+bool Cpu::attend() {
+    const u32 seen = requests.load(std::memory_order_seq_cst);
+    if (seen & request::memory) {
+        requests.fetch_and(~request::memory, std::memory_order_seq_cst);
+        const u64 generation = memory_.generation();
+        drop_stale_code();
+        if (user_.seen.load(std::memory_order_relaxed) != generation) {
+            flush_tlb();
+            next_epoch();
+        }
+        user_.seen.store(generation, std::memory_order_seq_cst);
+    }
+    if (seen & request::event) requests.fetch_and(~request::event, std::memory_order_relaxed);
+    if (!(seen & request::kick)) return false;
+    requests.fetch_and(~request::kick, std::memory_order_seq_cst);
+    set_exit(ExitKind::Kicked, Reason::ExternalInterrupt);
+    return true;
+}
+
+// Whether it is time to leave: the deadline (an exit), or the host's slice (none).
+bool Cpu::over(const RunLimits& limits) {
+    if (limits.deadline_ns != no_limit && clock_.now_ns() >= limits.deadline_ns) {
+        set_exit(ExitKind::DeadlinePassed, Reason::PreemptionTimer);
+        return true;
+    }
+    return limits.host_until_ns != no_limit && Clock::host_ns() >= limits.host_until_ns;
+}
+
+// Gives the next slice. False: a limit is reached and `exit` says which.
+bool Cpu::refill(const RunLimits& limits, u64 budget_left) {
+    if (budget_left == 0) {
+        set_exit(limits.one ? ExitKind::MonitorTrap : ExitKind::BudgetSpent, Reason::MonitorTrap);
+        return false;
+    }
+    if (over(limits)) return false;
+    u64 slice = std::min(budget_left, slice_instructions);
+    if (limits.deadline_ns != no_limit && clock_.counts_instructions())
+        slice = std::min(slice, clock_.instructions_until(limits.deadline_ns));
+    granted_ = remaining = static_cast<i32>(slice);
+    return true;
+}
+
+// Books what of the slice was used.
+void Cpu::account(u64& budget_left) {
+    const auto used = static_cast<u64>(granted_ - remaining);
+    granted_ = remaining;
+    instructions_ += used;
+    if (budget_left != no_limit) budget_left -= std::min(budget_left, used);
+    if (clock_.counts_instructions()) clock_.executed(used);
+}
+
+// What happens between instructions: injection, windows. True: leave.
+bool Cpu::take_events() {
+    if (injected_.pending && pieces_.empty()) {
+        const Event event = injected_;
+        injected_.pending = false;
+        vmcs.entry_info &= ~(u32{1} << 31);
+        activity = 0;
+        if (!deliver(event)) return true;
+    }
+    if (!control(proc::interrupt_window) || !interrupts_enabled() || interruptibility & 3) return false;
+    set_exit(ExitKind::InterruptWindow, Reason::InterruptWindow);
+    return true;
+}
+
+// HLT without HLT exiting: a kick, an event or the deadline ends it. True: leave.
+bool Cpu::wait_in_hlt(const RunLimits& limits) {
+    user_.inside.store(false, std::memory_order_seq_cst);
+    {
+        std::unique_lock hold(wake_lock_);
+        const auto woken = [&] { return (requests.load(std::memory_order_seq_cst) & (request::kick | request::event)) != 0; };
+        wake_.wait_for(hold, std::chrono::nanoseconds(most_wait_ns(limits)), woken);
+    }
+    user_.inside.store(true, std::memory_order_seq_cst);
+    requests.fetch_or(request::memory, std::memory_order_seq_cst);
+    return attend() || over(limits);
+}
+
+// How long a halted vCPU may sleep before it looks again.
+u64 Cpu::most_wait_ns(const RunLimits& limits) const {
+    u64 most = 1'000'000'000;
+    if (const u64 now = clock_.now_ns(); limits.deadline_ns != no_limit) most = std::min(most, limits.deadline_ns > now ? limits.deadline_ns - now : 0);
+    if (const u64 now = Clock::host_ns(); limits.host_until_ns != no_limit)
+        most = std::min(most, limits.host_until_ns > now ? limits.host_until_ns - now : 0);
+    return most;
+}
+
+const ExitRecord& Cpu::run(const RunLimits& limits) {
+    const u64 began = Clock::host_ns();
+    enter();
+    exit.kind = ExitKind::None;
+    dispatch(limits);
+    leave();
+    run_ns_ += Clock::host_ns() - began;
+    ++stats_.exits;
+    return exit;
+}
+
+bool Cpu::finish() {
+    if (pieces_.empty()) return true;
+    enter();
+    exit.kind = ExitKind::None;
+    u64 unlimited = no_limit;
+    granted_ = remaining = 1;
+    run_one();
+    account(unlimited);
+    leave();
+    return exit.kind == ExitKind::None;
+}
+
+void Cpu::dispatch(const RunLimits& limits) {
+    u64 budget_left = limits.one ? 1 : limits.budget;
+    granted_ = remaining = 0;
+    for (;;) {
+        if (requests.load(std::memory_order_relaxed) != 0 && attend()) break;
+        if (remaining <= 0) {
+            account(budget_left);
+            if (!refill(limits, budget_left)) break;
+        }
+        if (take_events()) break;
+        if (activity == 1) {
+            if (wait_in_hlt(limits)) break;
+            continue;
+        }
+        if (!(needs_single() ? run_one() : run_blocks())) break;
+    }
+    account(budget_left);
+}
+
+bool Cpu::needs_single() const {
+    return few_left_ || rflags & flag::tf || interruptibility & 3 || !pieces_.empty() || !trace_ring_.empty();
+}
+
+void Cpu::run_block(Block& block) {
+    remaining -= block.count;
+    block_ = &block;
+    outcome_ = Outcome::Next;
+    gpr[slot_block_rip] = rip;
+    block.insns[0].handler(*this, block.insns);
+}
+
+// Blocks until a request, the end of the slice, or something to handle. False: `exit` is set.
+bool Cpu::run_blocks() {
+    for (;;) {
+        Block* block = find_block();
+        if (!block) return handle_stop();
+        if (requests.load(std::memory_order_relaxed) != 0) return true;
+        if (remaining < block->count) {
+            few_left_ = remaining > 0;
+            return true;
+        }
+        run_block(*block);
+        if (outcome_ != Outcome::Next) [[unlikely]] return settle();
+    }
+}
+
+// One instruction: the last few of a slice, one that runs again with its answers, or one with TF or an interrupt shadow.
+bool Cpu::run_one() {
+    few_left_ = false;
+    const u8 shadow = interruptibility & 3;
+    const bool trap = rflags & flag::tf;
+    pieces_.rewind();
+    posted_ = false;
+    mode |= mode::single;
+    update_stamp();
+    Block* block = find_block();
+    if (block) {
+        if (!trace_ring_.empty()) record_trace();
+        run_block(*block);
+    }
+    mode &= ~mode::single;
+    update_stamp();
+    if (!block) return handle_stop();
+    const bool done = outcome_ == Outcome::Next || outcome_ == Outcome::Leave;
+    if (done) interruptibility &= u8(~shadow);
+    if (!settle()) return false;
+    if (!(trap && (done || outcome_ == Outcome::Again))) return true;
+    dr[6] |= 1 << 14;  // BS
+    Event step;
+    step.pending = true;
+    step.vector = vector_db;
+    return deliver(step);
+}
+
+// What an instruction has come to. False: leave, `exit` is set.
+bool Cpu::settle() {
+    if (outcome_ == Outcome::Stop) return handle_stop();
+    if (outcome_ == Outcome::Again)
+        pieces_.clear_log();
+    else
+        pieces_.clear();
+    posted_ = false;
+    return exit.kind == ExitKind::None;
+}
+
+// A fault goes to the guest and costs one of the budget, so that a budget ends every run; an exit goes to the caller.
+bool Cpu::handle_stop() {
+    if (!fault_.pending) return exit.kind == ExitKind::None;
+    const Event event = fault_;
+    fault_.pending = false;
+    pieces_.clear();
+    posted_ = false;
+    --remaining;
+    ++stats_.faults;
+    return deliver(event);
+}
+
+void Cpu::kick() {
+    requests.fetch_or(request::kick, std::memory_order_seq_cst);
+    { const std::lock_guard hold(wake_lock_); }
+    wake_.notify_all();
+}
+
+void Cpu::record_trace() {
+    trace_ring_[trace_next_++ % trace_ring_.size()] = {code_base_ + rip, code_base_, in_long64() ? 64u : mode & mode::code32 ? 32u : 16u};
+}
+
+void Cpu::trace(size_t keep) {
+    trace_ring_.assign(keep, {});
+    trace_next_ = 0;
+}
+
+std::vector<Cpu::TracedRip> Cpu::traced() const {
+    std::vector<TracedRip> rips;
+    const size_t size = trace_ring_.size();
+    if (size == 0) return rips;
+    for (size_t n = trace_next_ > size ? trace_next_ - size : 0; n < trace_next_; ++n) rips.push_back(trace_ring_[n % size]);
+    return rips;
+}
+
+}  // namespace silicon::x86
