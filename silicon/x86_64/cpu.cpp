@@ -41,6 +41,7 @@ void Cpu::reset_fresh() {
     reset_msrs();
     abandon();
     injected_ = fault_ = Event{};
+    vmcs.entry_info = vmcs.entry_error = 0;
     state_changed();
 }
 

@@ -92,7 +92,10 @@ class Cpu : public CpuState {
     void refuse();
     bool unanswered() const { return unanswered_; }
     void abandon();  // forget the unfinished instruction: somebody moved RIP
-    void inject(const Event& event) { injected_ = event; }
+    void inject(const Event& event) {  // both faces: what waits stands in the VMCS, and is part of the saved state
+        vmcs.entry_info = event.info();
+        vmcs.entry_error = event.error;
+    }
     void reset_fresh();
     void reset_hardware();  // Intel SDM vol. 3, "Processor State After Reset"
     bool translate(u64 linear, Access access, u64& gpa);  // without a fault, without accessed and dirty bits

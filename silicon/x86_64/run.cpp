@@ -46,7 +46,7 @@ void Cpu::enter() {
     const u64 generation = memory_.generation();
     if (user_.seen.load(std::memory_order_relaxed) != generation) flush_tlb();
     user_.seen.store(generation, std::memory_order_seq_cst);
-    if (raw_ && vmcs.entry_info >> 31) inject_from_vmcs();
+    if (vmcs.entry_info >> 31) inject_from_vmcs();
     next_epoch();  // the host may have written over code since the last run: blocks are compared before they run again
 }
 
