@@ -12,7 +12,7 @@ from ..arch.x86_64.layouts import Interruptibility
 from ..arch.x86_64.registers import Reg
 from ..arch.x86_64.vmcs import ERROR_CODE_VECTORS, Event, Vmcs
 from ..engines.base import EngineVcpu
-from ..errors import BadArgument, Busy, Unsupported
+from ..errors import BadArgument, Busy, HvError, HvReturn, Unsupported
 from ..exits import Exit
 from . import modes, threads, virtual
 from .checks import integer
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _STRAIGHT: Final = ("run", "step", "answer", "refuse", "finish", "kick")
 _IF: Final = 1 << 9
+_ZF: Final = 1 << 6  # VMfailValid: the reason stands in the VM-instruction error field
 
 
 class VCpu:
@@ -54,6 +55,7 @@ class VCpu:
         self.controls: Final = Controls(self)
         self.exit_info: Final = ExitInfo(self)
         self._closed = False
+        self._vmx_status: int | None = None
         self._owner: weakref.ref[threads.ThreadToken] | None = None
         for name in _STRAIGHT:
             self.__dict__[name] = getattr(engine, name)
@@ -111,12 +113,17 @@ class VCpu:
 
         Raises HvError when the controls cannot be entered; `vmx_status` then has the processor's flags.
         """
-        return self.engine.run_raw(deadline_ns)
+        try:
+            return self.engine.run_raw(deadline_ns)
+        except HvError as failed:
+            if failed.code == HvReturn.ERROR:
+                self._vmx_status = _ZF
+            raise
 
     @property
     def vmx_status(self) -> int | None:
         """ZF (bit 6) or CF (bit 0) of the last entry that failed for its controls; None when none did."""
-        return None
+        return self._vmx_status
 
     # Events.
 

@@ -26,7 +26,7 @@ def hv_vcpu_create(flags: SupportsIndex) -> int:
     """
     vm = the_vm()
     number = integer("flags", flags)
-    if number & ~(c.HV_VCPU_ACCEL_RDPMC | c.HV_VCPU_TSC_RELATIVE):
+    if number & ~int(c.HV_VCPU_ACCEL_RDPMC | c.HV_VCPU_TSC_RELATIVE):
         raise BadArgument(f"flags {number:#x} has bits that hv_vcpu_create does not know")
     if number & c.HV_VCPU_ACCEL_RDPMC:
         raise Unsupported("hv_vcpu_create: pyhv does not have HV_VCPU_ACCEL_RDPMC")

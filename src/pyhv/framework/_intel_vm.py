@@ -37,8 +37,9 @@ _MORE_RIGHTS: Final = (
 def _known(flags: SupportsIndex, taken: int, refused: int, what: str) -> int:
     """`flags` with bits of `taken` only. Unsupported for those of `refused`, BadArgument for bits that mean nothing."""
     number = integer("flags", flags)
-    if number & ~(taken | refused):
-        raise BadArgument(f"flags {number:#x} has bits that {what} does not know: {number & ~(taken | refused):#x}")
+    unknown = number & ~(int(taken) | int(refused))
+    if unknown:
+        raise BadArgument(f"flags {number:#x} has bits that {what} does not know: {unknown:#x}")
     if number & refused:
         raise Unsupported(f"{what}: pyhv does not have the flags {number & refused:#x} yet")
     return number

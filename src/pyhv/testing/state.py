@@ -105,7 +105,7 @@ def debug_and_control_registers_round_trip(engine: str) -> None:
 @promise
 def a_state_can_be_gone_back_to(engine: str) -> None:
     """objects: a state set again leads to the same end, also in another VM, also through bytes."""
-    code = "b96400 01c8 050700 40 e2f7 f4"  # mov cx,100; l: add ax,cx; add ax,7; inc ax; loop l; hlt
+    code = "b96400 01c8 050700 40 e2f8 f4"  # mov cx,100; l: add ax,cx; add ax,7; inc ax; loop l; hlt
     with guest(engine, code) as g:
         g.cpu.run(budget=100)
         middle = g.cpu.state

@@ -11,22 +11,30 @@ from .guest import CODE, fails, raw_guest, thread
 
 @promise
 def exits_leave_rip_on_the_instruction(engine: str) -> None:
-    """4.18, 4.20: HLT, CPUID, XSETBV, VMCALL and RDMSR exit with their reasons and lengths; RIP never moves."""
+    """4.18, 4.20: HLT, CPUID, VMCALL, RDMSR and WRMSR exit with their reasons and lengths; RIP never moves."""
     cases = (
         ("f4", hv.VMX_REASON_HLT, 1),
         ("0fa2", hv.VMX_REASON_CPUID, 2),
-        ("0f01d1", hv.VMX_REASON_XSETBV, 3),
         ("0f01c1", hv.VMX_REASON_VMCALL, 3),
         ("0f32", hv.VMX_REASON_RDMSR, 2),
         ("0f30", hv.VMX_REASON_WRMSR, 2),
     )
     for code, reason, length in cases:
         with raw_guest(code) as raw:
-            raw.set(hv.HV_X86_RCX, 0 if reason == hv.VMX_REASON_XSETBV else hv.HV_MSR_IA32_LSTAR)
+            raw.set(hv.HV_X86_RCX, hv.HV_MSR_IA32_LSTAR)
             assert raw.run() == reason, code
             assert raw.read(hv.VMCS_RO_VMEXIT_INSTR_LEN) == length, code
             assert raw.reg(hv.HV_X86_RIP) == raw.read(hv.VMCS_GUEST_RIP) == CODE, code
             assert raw.run() == reason, "the instruction has not happened, so it exits again"
+
+
+@promise
+def xsetbv_always_exits(engine: str) -> None:
+    """4.20: XSETBV is exit 55 where CR4.OSXSAVE lets the guest use it."""
+    with raw_guest("0f01d1") as raw:
+        raw.write(hv.VMCS_GUEST_CR4, 0x4_2000)
+        assert raw.run() == hv.VMX_REASON_XSETBV
+        assert (raw.read(hv.VMCS_RO_VMEXIT_INSTR_LEN), raw.reg(hv.HV_X86_RIP)) == (3, CODE)
 
 
 @promise
@@ -120,6 +128,19 @@ def what_the_guest_causes_is_an_exit(engine: str) -> None:
         raw.write(hv.VMCS_CTRL_EXC_BITMAP, 0)
         raw.write(hv.VMCS_GUEST_IDTR_LIMIT, 0)
         assert raw.run() == hv.VMX_REASON_TRIPLE_FAULT
+
+
+@promise
+def bad_controls_are_an_error(engine: str) -> None:
+    """3.8: an entry with controls outside the capability words is HV_ERROR; hv_vcpu_vmx_status says how it failed."""
+    with raw_guest("f4") as raw:
+        fails(hv.HV_ERROR, lambda: hv.hv_vcpu_vmx_status(raw.vcpu))
+        raw.write(hv.VMCS_CTRL_PIN_BASED, 0)
+        fails(hv.HV_ERROR, raw.run, "PIN_BASED")
+        assert hv.hv_vcpu_vmx_status(raw.vcpu) == 1 << 6
+        assert raw.reg(hv.HV_X86_RIP) == CODE
+        raw.control(hv.VMCS_CTRL_PIN_BASED, hv.HV_VMX_CAP_PINBASED, 0)
+        assert raw.run() == hv.VMX_REASON_HLT
 
 
 @promise
