@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -119,13 +120,15 @@ def resident_bytes() -> int:
 
 
 def lives(engine: str, rounds: int) -> tuple[float, int]:
-    """Seconds a life (mean), and by how many bytes the process has grown over `rounds` lives."""
+    """Seconds a life (mean), and by how many bytes the process has grown over `rounds` lives, garbage collected."""
     for _ in range(min(rounds, 200)):  # allocators and caches settle first
         one_life(engine)
+    gc.collect()
     before, start = resident_bytes(), time.perf_counter()
     for _ in range(rounds):
         one_life(engine)
     seconds = (time.perf_counter() - start) / rounds
+    gc.collect()
     return seconds, resident_bytes() - before
 
 
