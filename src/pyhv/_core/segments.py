@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, SupportsIndex, cast
+from typing import TYPE_CHECKING, Final, SupportsIndex, cast
 
 from ..arch.x86_64.layouts import AccessRights
 from ..arch.x86_64.vmcs import SEGMENTS, Vmcs, segment_fields
@@ -12,6 +12,12 @@ from .checks import integer
 
 if TYPE_CHECKING:
     from .vcpu import VCpu
+
+
+_TABLES: Final = {
+    "gdtr": (Vmcs.GUEST_GDTR_BASE, Vmcs.GUEST_GDTR_LIMIT),
+    "idtr": (Vmcs.GUEST_IDTR_BASE, Vmcs.GUEST_IDTR_LIMIT),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,13 +208,10 @@ class _TableAttribute:
 class Segments:
     """The segment and descriptor-table registers of one vCPU."""
 
-    __slots__ = ("_registers",)
+    __slots__ = ("_vcpu",)
 
     def __init__(self, vcpu: VCpu) -> None:
-        registers: dict[str, SegmentRegister | TableRegister] = {name: SegmentRegister(vcpu, name) for name in SEGMENTS}
-        registers["gdtr"] = TableRegister(vcpu, "gdtr", Vmcs.GUEST_GDTR_BASE, Vmcs.GUEST_GDTR_LIMIT)
-        registers["idtr"] = TableRegister(vcpu, "idtr", Vmcs.GUEST_IDTR_BASE, Vmcs.GUEST_IDTR_LIMIT)
-        self._registers = registers
+        self._vcpu = vcpu
 
     es, cs, ss = _SegmentAttribute(), _SegmentAttribute(), _SegmentAttribute()
     ds, fs, gs = _SegmentAttribute(), _SegmentAttribute(), _SegmentAttribute()
@@ -216,12 +219,11 @@ class Segments:
     gdtr, idtr = _TableAttribute(), _TableAttribute()
 
     def __getitem__(self, name: str) -> SegmentRegister | TableRegister:
-        try:
-            return self._registers[name]
-        except KeyError:
-            raise BadArgument(
-                f"there is no segment register {name!r}; there are {', '.join(self._registers)}"
-            ) from None
+        if name in SEGMENTS:
+            return SegmentRegister(self._vcpu, name)
+        if name in _TABLES:
+            return TableRegister(self._vcpu, name, *_TABLES[name])
+        raise BadArgument(f"there is no segment register {name!r}; there are {', '.join((*SEGMENTS, *_TABLES))}")
 
     def __repr__(self) -> str:
-        return "\n".join(repr(register) for register in self._registers.values())
+        return "\n".join(repr(self[name]) for name in (*SEGMENTS, *_TABLES))

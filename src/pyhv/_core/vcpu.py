@@ -50,15 +50,33 @@ class VCpu:
         self.rules: Final = rules
         self.engine: EngineVcpu = engine
         self.regs: Final = Registers(engine)
-        self.segments: Final = Segments(self)
-        self.msrs: Final = Msrs(self)
-        self.controls: Final = Controls(self)
-        self.exit_info: Final = ExitInfo(self)
         self._closed = False
         self._vmx_status: int | None = None
         self._owner: weakref.ref[threads.ThreadToken] | None = None
         for name in _STRAIGHT:
             self.__dict__[name] = getattr(engine, name)
+
+    # Views are made when asked for: kept, each would keep the vCPU alive until the next garbage collection.
+
+    @property
+    def segments(self) -> Segments:
+        """Segment and descriptor-table registers."""
+        return Segments(self)
+
+    @property
+    def msrs(self) -> Msrs:
+        """MSRs by name and number."""
+        return Msrs(self)
+
+    @property
+    def controls(self) -> Controls:
+        """Which events make an exit."""
+        return Controls(self)
+
+    @property
+    def exit_info(self) -> ExitInfo:
+        """What the VMCS knows about the last exit."""
+        return ExitInfo(self)
 
     # Running.
 
