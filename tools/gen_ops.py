@@ -42,6 +42,8 @@ def operand_choices(token: str, position: int, widths: dict[str, int]) -> list[t
         return [(f"S<{position}>", [f"operand_key({KIND[token]}, {size})" for size in range(8)])]
     if token == "ptr":
         return [("P", [f"operand_key({KIND['ptr']}, {size})" for size in range(8)])]
+    if token == "far":  # no operand of its own: what tells RET CB and CA from C3 and C2
+        return [("P", [f"operand_key({KIND['ptr']}, 7)"])]
     if token == "i":
         return [(f"I<u{widths.get('first', 64)}>", [f"operand_key({KIND['i']}, 0)"])]
     if token == "m":

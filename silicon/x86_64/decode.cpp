@@ -161,6 +161,8 @@ const Op* match(const ZydisDecodedInstruction& insn, const ZydisDecodedOperand* 
     for (unsigned n = 0; n < std::min<unsigned>(insn.operand_count_visible, 4); ++n) keys[n] = key_of(operands[n]);
     const bool far_pointer = insn.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR && operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY;
     if (far_pointer) keys[0] = operand_key(2, 7);  // m16:16 is as wide as a near m32
+    const bool far_return = insn.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR && insn.mnemonic == ZYDIS_MNEMONIC_RET;
+    if (far_return) keys[insn.operand_count_visible] = operand_key(7, 7);  // it has the near one's operands
     const unsigned lock = insn.attributes & ZYDIS_ATTRIB_HAS_LOCK ? 1 : 0;
     const unsigned rep = insn.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE) ? 1
                          : insn.attributes & ZYDIS_ATTRIB_HAS_REPNE                       ? 2

@@ -152,6 +152,15 @@ SILICON_INLINE Outcome call_far(Cpu& cpu, const Insn& in) {
     return to.ok ? changed_code(cpu, cpu.far_call(to.selector, to.offset, sizeof(T), in)) : Outcome::Stop;
 }
 
+template <class Far, class T>
+SILICON_INLINE Outcome return_far(Cpu& cpu, const Insn&) {
+    return changed_code(cpu, cpu.far_return(sizeof(T), 0));
+}
+template <class Count, class Far, class T>
+SILICON_INLINE Outcome return_far_release(Cpu& cpu, const Insn& in) {
+    return changed_code(cpu, cpu.far_return(sizeof(T), u16(in.imm)));
+}
+
 // INT n in virtual-8086 mode needs IOPL 3.
 template <class Immediate>
 SILICON_INLINE Outcome interrupt(Cpu& cpu, const Insn& in) {
