@@ -80,6 +80,8 @@ class Reader {
         if (found == values_.end()) throw std::runtime_error(path_ + ": the key " + key + " is missing");
         return found->second;
     }
+    bool has(const std::string& key) const { return values_.contains(key); }
+    u64 number_or(const std::string& key, u64 otherwise) const { return has(key) ? number(key) : otherwise; }
     u64 number(const std::string& key) const {
         try {
             return std::stoull(text(key), nullptr, 0);
@@ -122,21 +124,33 @@ void split_steps(const std::vector<u8>& code, Program& program) {
 
 }  // namespace
 
-Case read_case(const std::string& path) {
-    const Reader in(path);
-    Case c;
-    Program& p = c.program;
-    p.bits = unsigned(in.number("bits"));
+namespace {
+
+Program read_program(const Reader& in) {
+    Program p;
+    p.bits = unsigned(in.number_or("bits", 64));
     if (p.bits != 64 && p.bits != 32) in.refuse("bits is " + in.text("bits") + "; 64 or 32 would do");
     split_steps(read_code(in), p);
-    p.at_edge = in.number("at_edge");
-    p.pattern_seed = in.number("pattern");
-    p.patch_at = in.number("patch_at");
-    p.patch_value = in.number("patch_value");
+    p.at_edge = in.number_or("at_edge", 0);
+    p.pattern_seed = in.number_or("pattern", 1);
+    p.patch_at = in.number_or("patch_at", 0);
+    p.patch_value = in.number_or("patch_value", 0);
     if (p.patch_at && (p.patch_at < data_at || p.patch_at > data_at + data_bytes - 8)) in.refuse("patch_at is outside the data pages");
-    p.before = in.registers("before");
+    for (unsigned n = 0; n < 16; ++n) p.before.gpr[n] = in.number_or(std::string("before_") + names[n], 0);
+    p.before.rip = in.number_or("before_rip", code_at);
+    p.before.rflags = in.number_or("before_rflags", x86::flag::always | x86::flag::intf);
     if (p.before.rip < code_at || p.before.rip >= code_at + code_bytes) in.refuse("before_rip is outside the code pages");
-    p.ignored.assign(p.steps.size() + 1, ~in.number("compared_flags"));
+    p.ignored.assign(p.steps.size() + 1, ~in.number_or("compared_flags", ~u64{0}));
+    return p;
+}
+
+}  // namespace
+
+Program read_program(const std::string& path) { return read_program(Reader(path)); }
+
+Case read_case(const std::string& path) {
+    const Reader in(path);
+    Case c{read_program(in), {}};
     Result& r = c.expected;
     r.after = in.registers("after");
     r.ending = u32(in.number("ending"));

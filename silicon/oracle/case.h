@@ -15,6 +15,8 @@ struct Case {
 std::string case_text(const Program& program, const Result& expected);
 // Throws std::runtime_error with file and line where it cannot be read.
 Case read_case(const std::string& path);
+// The program only: registers that are not given are 0, the expected state is still to come.
+Program read_program(const std::string& path);
 // The whole story of a difference, for people.
 std::string story(const Program& program, const Result& host, const Result& soft, const Verdict& verdict);
 

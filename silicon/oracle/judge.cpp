@@ -161,8 +161,8 @@ Verdict Judge::weigh(const Program& program, const Result& on_host, const Result
     Verdict v = compare(program, host_result, on_soft);
     if (v.kind == Verdict::Differs && vendors_differ(program, on_host, on_soft)) return {Verdict::NotJudged, {}};
     if (v.kind == Verdict::Differs && over_the_end(program, on_host, on_soft)) return {Verdict::NotJudged, {}};
-    const u64 slot = (program.before.rip - code_at) / slot_bytes * slot_bytes + code_at;
-    if (v.kind == Verdict::Differs && soft.strays(job_of(program), slot, slot + slot_bytes)) return {Verdict::NotJudged, {}};
+    const u64 end = program.at_edge ? code_at + code_bytes : program.before.rip + slot_bytes;
+    if (v.kind == Verdict::Differs && soft.strays(job_of(program), program.before.rip, end)) return {Verdict::NotJudged, {}};
     const bool own = on_soft.ending == x86::vector_pf && host.is_own(on_soft.address);
     return v.kind == Verdict::Differs && own ? Verdict{Verdict::NotJudged, {}} : v;
 }

@@ -23,6 +23,7 @@ constexpr const char* help =
     "  --at-least N      fail when a row was judged less often\n"
     "  --keep DIR        write mismatches as cases into this folder\n"
     "  --replay FILE...  run kept cases; both sides must come to the state in the file\n"
+    "  --record FILE...  take the program of these files, write what this processor makes of it into them\n"
     "  --list            every row with its counts\n"
     "  --json            the result as JSON\n"
     "\n"
@@ -61,6 +62,17 @@ bool value_option(Options& o, const char* name, const char* value) {
     return true;
 }
 
+// --replay and --record take all paths that follow.
+bool file_option(Options& o, int& n, int argc, char** argv) {
+    const bool replay = !std::strcmp(argv[n], "--replay"), record = !std::strcmp(argv[n], "--record");
+    if (!replay && !record) return false;
+    auto& files = replay ? o.replay : o.record;
+    const char* option = argv[n];
+    while (n + 1 < argc && argv[n + 1][0] != '-') files.push_back(argv[++n]);
+    if (files.empty()) wrong_use(option, "needs the path of a case");
+    return true;
+}
+
 Options parse(int argc, char** argv) {
     Options o;
     for (int n = 1; n < argc; ++n) {
@@ -68,11 +80,7 @@ Options parse(int argc, char** argv) {
             std::printf("%s", help);
             std::exit(0);
         }
-        if (!std::strcmp(argv[n], "--replay")) {
-            while (n + 1 < argc && argv[n + 1][0] != '-') o.replay.push_back(argv[++n]);
-            if (o.replay.empty()) wrong_use("--replay", "needs the path of a case");
-            continue;
-        }
+        if (file_option(o, n, argc, argv)) continue;
         if (flag_option(o, argv[n])) continue;
         if (n + 1 == argc || !value_option(o, argv[n], argv[n + 1])) wrong_use("no such option, or it lacks its value:", argv[n]);
         ++n;
@@ -88,6 +96,7 @@ int main(int argc, char** argv) {
     const Options options = parse(argc, argv);
     try {
         silicon::oracle::Session session(options);
+        if (!options.record.empty()) return session.record();
         return options.replay.empty() ? session.run() : session.replay();
     } catch (const std::exception& error) {
         std::fprintf(stderr, "hv-oracle: %s\n", error.what());

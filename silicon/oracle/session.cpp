@@ -171,6 +171,30 @@ void Session::print_json(double seconds) const {
     std::printf("\n]}\n");
 }
 
+// The flags that are left undefined are those of the rows, when the file does not say which to compare.
+int Session::record() {
+    for (const std::string& path : options_.record) {
+        Program program = read_program(path);
+        const u64 ignored = program.ignored.front();
+        for (Step& step : program.steps) {
+            const Decoded d = decode(step.bytes, step.length, program.bits);
+            const int unit = d.ok() ? forms_.unit_of(d.insn, d.operands) : -1;
+            if (unit < 0) continue;
+            step.undefined = undefined_flags(forms_.units()[size_t(unit)], d.insn, d.operands, program.before.gpr[x86::rcx]);
+            step.defines = forms_.units()[size_t(unit)].row->flags_written & ~step.undefined;
+            step.branches = d.insn.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE;
+        }
+        program.work_out_ignored();
+        for (u64& flags : program.ignored) flags |= ignored;
+        Result on_host{}, on_soft{};
+        const Verdict verdict = judge_.judge_one(program, on_host, on_soft);
+        std::ofstream(path) << case_text(program, on_host);
+        std::printf("%s: %s; the software CPU %s\n", path.c_str(), describe_ending(on_host).c_str(),
+                    verdict.kind == Verdict::Same ? "does the same" : "DIFFERS");
+    }
+    return 0;
+}
+
 // A kept case: both sides against the expected state.
 int Session::replay() {
     int failed = 0;

@@ -17,7 +17,7 @@ struct Options {
     Wishes wishes;
     bool list = false, json = false;
     std::string keep;       // folder for the cases of what differs
-    std::vector<std::string> replay;
+    std::vector<std::string> replay, record;
 };
 
 class Session {
@@ -25,6 +25,7 @@ class Session {
     explicit Session(const Options& options);
     int run();     // the exit code
     int replay();  // of the files in options
+    int record();  // writes this processor's state into the files in options
 
   private:
     void count_programs();
