@@ -67,7 +67,7 @@ bool on_main_thread() {
 const ExitRecord& run_in_slices(Cpu& cpu, RunLimits limits) {
     for (;;) {
         const u64 before = cpu.instructions();
-        if (on_main_thread()) limits.host_until_ns = Clock::host_ns() + slice_ns;
+        if (on_main_thread()) limits.host_slice_ns = slice_ns;
         {
             const nb::gil_scoped_release release;
             cpu.run(limits);
@@ -78,12 +78,25 @@ const ExitRecord& run_in_slices(Cpu& cpu, RunLimits limits) {
     }
 }
 
-nb::object run(VcpuObject& vcpu, std::optional<u64> deadline_ns, std::optional<u64> budget) {
+// A limit of run(): None is none; what is not an unsigned 64-bit number is refused by its name.
+u64 limit(nb::handle value, const char* name) {
+    if (value.is_none()) return ~u64{0};
+    const nb::object index = nb::steal(PyNumber_Index(value.ptr()));
+    if (!index.is_valid()) throw nb::python_error();
+    const u64 number = PyLong_AsUnsignedLongLong(index.ptr());
+    if (PyErr_Occurred()) {
+        PyErr_Clear();
+        raise_error("BadArgument", std::string(name) + " takes 0 to 2**64 - 1, or None for no limit, not " + nb::str(index).c_str());
+    }
+    return number;
+}
+
+nb::object run(VcpuObject& vcpu, nb::handle deadline_ns, nb::handle budget) {
     const Use use(vcpu);
     require_answered(vcpu.cpu);
     RunLimits limits;
-    if (deadline_ns) limits.deadline_ns = *deadline_ns;
-    if (budget) limits.budget = *budget;
+    limits.deadline_ns = limit(deadline_ns, "deadline_ns");
+    limits.budget = limit(budget, "budget");
     return nb::steal(exit_object(run_in_slices(vcpu.cpu, limits)));
 }
 
@@ -299,7 +312,8 @@ void bind_cpu(nb::module_& module) {
     auto cls = nb::class_<VcpuObject>(module, "Cpu", nb::is_weak_referenceable(), "One virtual processor.");
     cls.def(nb::init<GuestMemory&, Clock&, unsigned, bool>(), nb::arg("memory"), nb::arg("clock"), nb::arg("index") = 0,
             nb::arg("raw") = false, nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>())
-        .def("run", &run, nb::arg("deadline_ns") = nb::none(), nb::arg("budget") = nb::none(), "Run to the next exit.")
+        .def("run", &run, nb::arg("deadline_ns") = nb::none(), nb::arg("budget") = nb::none(),
+             nb::sig("def run(self, deadline_ns: int | None = None, budget: int | None = None) -> Exit"), "Run to the next exit.")
         .def("run_raw", &run_raw, nb::arg("deadline_ns") = nb::none())
         .def("step", &step)
         .def("finish", &finish)

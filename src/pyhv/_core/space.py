@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol, SupportsIndex
 
 from ..engines.base import EngineVm
-from ..errors import BadArgument, Fault, HvError
+from ..errors import BadArgument, Fault, HvError, NoResources
 from .checks import integer, page_range, permission
 from .perm import Perm
 
@@ -72,7 +72,10 @@ class AddressSpace:
                     f"gpa {start:#x} to {start + length:#x} overlaps the mapping from {region.start:#x} to"
                     f" {region.end:#x}; unmap that first"
                 )
-            self._engine.map(start, host, length, int(rights))
+            try:
+                self._engine.map(start, host, length, int(rights))
+            except MemoryError:
+                raise NoResources(f"the host has no memory for the page table of {length:#x} bytes") from None
             self._regions.insert(self._position(start), Region(start, start + length, host, rights, owner))
 
     def unmap(self, at: SupportsIndex, size: SupportsIndex, owner: HostOwner | None = None) -> None:

@@ -141,13 +141,17 @@ class VirtualMachine:
     # vCPUs.
 
     def vcpu(
-        self, *, cpuid: Iterable[Sequence[int]] | None = None, msr_exits: bool | Iterable[SupportsIndex] = False
+        self,
+        *,
+        cpuid: Iterable[Sequence[int]] | None = None,
+        cpuid_exits: bool = False,
+        msr_exits: bool | Iterable[SupportsIndex] = False,
     ) -> VCpu:
         """Make a vCPU, with the lowest free index.
 
-        `cpuid`: the table that CPUID answers from (`default_cpuid()`). `msr_exits`: an MSR that the vCPU does not
-        have is #GP for the guest (False), or leaves as MsrRead or MsrWrite (True); with numbers, exactly those leave.
-        Raises NoResources beyond `max_vcpus`. Apple: hv_vcpu_create.
+        `cpuid`: the table that CPUID answers from (`default_cpuid()`); `cpuid_exits`: it leaves as Cpuid.
+        `msr_exits`: an MSR that the vCPU does not have is #GP for the guest (False), or leaves as MsrRead or MsrWrite
+        (True); with numbers, exactly those leave. Raises NoResources beyond `max_vcpus`. Apple: hv_vcpu_create.
         """
         self.require_open()
         table = None if cpuid is None else checked(cpuid)
@@ -160,6 +164,8 @@ class VirtualMachine:
             self._vcpus[vcpu.index] = vcpu
         if table is not None:
             vcpu.engine.set_cpuid(table)
+        if cpuid_exits:
+            vcpu.engine.cpuid_exits(True)
         if msr_exits is True:
             vcpu.engine.unknown_msr_exits(True)
         for msr in exits:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import Halted, MmioFetch, MmioLoad, MmioStore, MsrRead, MsrWrite, PortIn, PortOut, PortOutMany
+from .. import Cpuid, Halted, Hypercall, MmioFetch, MmioLoad, MmioStore, MsrRead, MsrWrite, PortIn, PortOut, PortOutMany
 from ..errors import BadArgument
 from ._promise import promise
 from .guest import CODE, HOLE, guest, raises
@@ -147,6 +147,44 @@ def an_msr_nobody_has_can_be_asked_for(engine: str) -> None:
         exit_ = g.cpu.run()
         assert getattr(exit_, "vector", None) == 13, exit_
         assert g.cpu.regs.rip == CODE + 10
+
+
+@promise
+def an_msr_can_be_made_to_exit(engine: str) -> None:
+    """objects: msr_exits with numbers, or msrs.exits(name): exactly those leave.
+
+    The others are answered by the vCPU.
+    """
+    with guest(engine, "66b9820000c0 0f32 66b9100000 00 0f32 f4", msr_exits=[0x10]) as g:  # LSTAR, then TSC
+        g.cpu.msrs.lstar = 0x1234
+        assert g.cpu.run() == MsrRead(0x10)
+        assert g.cpu.regs.rax == 0x1234
+        g.cpu.answer(5)
+        assert g.cpu.run() == Halted()
+        assert g.cpu.regs.rax == 5
+        g.cpu.regs.rip = CODE
+        g.cpu.msrs.exits("LSTAR")
+        assert g.cpu.run() == MsrRead(0xC000_0082)
+
+
+@promise
+def cpuid_can_be_made_to_exit(engine: str) -> None:
+    """objects: with cpuid_exits CPUID is a Cpuid exit, RIP after it; the program writes the registers."""
+    with guest(engine, "66b807000000 66b903000000 0fa2 f4", cpuid_exits=True) as g:
+        assert g.cpu.run() == Cpuid(7, 3)
+        assert g.cpu.regs.rip == CODE + 14
+        g.cpu.regs.rax = 9
+        assert g.cpu.run() == Halted()
+        assert g.cpu.regs.rax == 9
+
+
+@promise
+def vmcall_is_a_hypercall(engine: str) -> None:
+    """objects: VMCALL is a Hypercall exit, RIP after it."""
+    with guest(engine, "0f01c1 f4") as g:
+        assert g.cpu.run() == Hypercall()
+        assert g.cpu.regs.rip == CODE + 3
+        assert g.cpu.run() == Halted()
 
 
 @promise

@@ -7,7 +7,7 @@ import threading
 import time
 
 from .. import BudgetSpent, DeadlinePassed, Halted, Kicked, MonitorTrap, PortOut, VirtualMachine
-from ..errors import Busy
+from ..errors import BadArgument, Busy
 from ._promise import promise
 from .guest import CODE, guest, raises, thread, waiting
 
@@ -85,6 +85,18 @@ def a_budget_is_exact(engine: str) -> None:
         assert g.cpu.instructions - before == 37
         assert g.cpu.run(budget=63) == BudgetSpent()
         assert g.cpu.run(budget=1) == Halted()
+
+
+@promise
+def limits_that_cannot_be_are_refused(engine: str) -> None:
+    """objects: a negative or too big limit is BadArgument by name, what is no number TypeError; nothing has run."""
+    with guest(engine, "90 f4") as g:
+        for name in ("budget", "deadline_ns"):
+            raises(BadArgument, lambda name=name: g.cpu.run(**{name: -1}), name, "-1")  # type: ignore[misc]
+            raises(BadArgument, lambda name=name: g.cpu.run(**{name: 1 << 64}), name)  # type: ignore[misc]
+            raises(TypeError, lambda name=name: g.cpu.run(**{name: "1"}))  # type: ignore[misc, arg-type]
+        assert g.cpu.regs.rip == CODE
+        assert g.cpu.run() == Halted()
 
 
 @promise
