@@ -82,6 +82,9 @@ void pick_memory(Rng& rng, ZydisEncoderOperand& operand, unsigned bits, unsigned
     }
 }
 
+// Operands that have no size code: far pointers, table registers, cache lines, none.
+constexpr unsigned odd_sizes[] = {0, 6, 10, 64};
+
 unsigned bytes_of(unsigned size) { return size >= 1 && size <= 6 ? 1u << (size - 1) : 0; }
 
 void pick_operand(Rng& rng, const OperandForm& want, unsigned bits, u32 avoid, ZydisEncoderOperand& operand) {
@@ -92,7 +95,7 @@ void pick_operand(Rng& rng, const OperandForm& want, unsigned bits, u32 avoid, Z
         break;
     case 2:
         operand.type = ZYDIS_OPERAND_TYPE_MEMORY;
-        pick_memory(rng, operand, bits, want.size == 7 ? 0 : bytes_of(want.size));
+        pick_memory(rng, operand, bits, want.size == 7 ? rng.pick(odd_sizes) : bytes_of(want.size));
         break;
     case 3:
         operand.type = ZYDIS_OPERAND_TYPE_IMMEDIATE;

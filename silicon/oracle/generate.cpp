@@ -149,6 +149,9 @@ void Generator::aim(Draft& draft, const Decoded& d) {
         draft.wants_flags = true;
 }
 
+// INT of these does something under Linux; all others are #GP of the gate, as with the empty table of the soft side.
+static bool is_open_gate(u64 vector) { return vector == 3 || vector == 4 || vector == 0x80; }
+
 // What Intel's and AMD's processors do not do alike. Near branches with an operand-size prefix are another such thing.
 static bool is_vendors_own(const Decoded& d) {
     const bool prefetchw_of_register = d.insn.opcode_map == ZYDIS_OPCODE_MAP_0F && d.insn.opcode == 0x0d && d.insn.raw.modrm.mod == 3;
@@ -236,7 +239,7 @@ bool Generator::accept(Draft& draft, Step step) {
         if (forms_.unit_of(d.insn, d.operands) != step.unit || is_vendors_own(d)) return false;
         const bool based = d.insn.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS);
         if (based && (p.bits == 32 || !wishes_.fs_base_is_zero)) return false;
-        if (d.insn.mnemonic == ZYDIS_MNEMONIC_INT && d.operands[0].imm.value.u == 0x80) return false;
+        if (d.insn.mnemonic == ZYDIS_MNEMONIC_INT && is_open_gate(d.operands[0].imm.value.u)) return false;
         aim(draft, d);
         const u64 count = p.before.gpr[rcx];
         if (undefined_result(unit, d.insn, d.operands, count)) return false;

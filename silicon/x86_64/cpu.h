@@ -65,7 +65,7 @@ struct RunLimits {
     u64 deadline_ns = ~u64{0};  // on the VM's clock
     u64 budget = ~u64{0};       // instructions
     bool one = false;           // a single instruction: MonitorTrap
-    u64 host_until_ns = ~u64{0};  // Clock::host_ns: then `run` returns without an exit (None), to be called again
+    u64 host_slice_ns = ~u64{0};  // so long, then `run` returns without an exit (None), to be called again
 };
 
 struct RunStats {
@@ -312,7 +312,7 @@ class Cpu : public CpuState {
     bool attend();
     bool take_events();
     void account(u64& budget_left);
-    bool refill(const RunLimits& limits, u64 budget_left);
+    bool refill(const RunLimits& limits, u64 budget_left, bool first);
     bool needs_single() const;
     bool run_one();
     bool run_blocks();
@@ -330,6 +330,7 @@ class Cpu : public CpuState {
 
     // fetch.cpp
     Block* find_block();
+    bool unchanged(Block& block, u64 linear);
     Block* look_up(u64 linear);
     bool still_valid(Block& block, u64 linear);
     Block* build_block(u64 linear, u64 gpa);
@@ -407,6 +408,7 @@ class Cpu : public CpuState {
     u64 code_base_ = 0;      // of CS, 0 in 64-bit code
     u64 instructions_ = 0;
     u64 run_ns_ = 0;
+    u64 slice_end_ns_ = ~u64{0};  // of this run, by the host's clock
     i32 granted_ = 0;  // what `remaining` started from
     RunStats stats_;
     std::mutex wake_lock_;

@@ -30,8 +30,22 @@ void place_in_block(Insn& in, u16 offset) {
 Block* Cpu::find_block() {
     const u64 linear = in_long64() ? rip : u32(code_base_ + rip);
     const BlockCache::Jump& j = blocks_.jump(linear);
-    if (j.key == blocks_.jump_key(linear, cpl == 3) && j.block->stamp == stamp_) [[likely]] return j.block;
+    if (j.key == blocks_.jump_key(linear, cpl == 3)) [[likely]] {
+        if (j.block->stamp == stamp_) [[likely]] return j.block;
+        if (unchanged(*j.block, linear)) return j.block;
+    }
     return look_up(linear);
+}
+
+// The short way at the first use after an entry: the TLB still has the page, so the map is what it was when the page was
+// marked; only the bytes can be others.
+bool Cpu::unchanged(Block& block, u64 linear) {
+    if (block.stamp == 0 || block.mode != (mode & mode::decoding)) return false;
+    const TlbEntry& e = tlb[Tlb::index(linear)];
+    if (e.fetch != (linear & ~page_offset_mask)) return false;
+    if (std::memcmp(reinterpret_cast<const u8*>(linear + e.addend), block.bytes, block.length) != 0) return false;
+    block.stamp = stamp_;
+    return true;
 }
 
 Block* Cpu::look_up(u64 linear) {

@@ -37,7 +37,7 @@ void Cpu::ended(const Insn* in, Outcome outcome) {
 
 void Cpu::next_epoch() {
     if (++epoch_ == 0) epoch_ = 1;
-    update_mode();
+    update_stamp();
 }
 
 void Cpu::enter() {
@@ -92,16 +92,16 @@ bool Cpu::over(const RunLimits& limits) {
         set_exit(ExitKind::DeadlinePassed, Reason::PreemptionTimer);
         return true;
     }
-    return limits.host_until_ns != no_limit && Clock::host_ns() >= limits.host_until_ns;
+    return slice_end_ns_ != no_limit && Clock::host_ns() >= slice_end_ns_;
 }
 
 // Gives the next slice. False: a limit is reached and `exit` says which.
-bool Cpu::refill(const RunLimits& limits, u64 budget_left) {
+bool Cpu::refill(const RunLimits& limits, u64 budget_left, bool first) {
     if (budget_left == 0) {
         set_exit(limits.one ? ExitKind::MonitorTrap : ExitKind::BudgetSpent, Reason::MonitorTrap);
         return false;
     }
-    if (over(limits)) return false;
+    if ((!first || limits.deadline_ns != no_limit) && over(limits)) return false;  // the host's slice has just begun
     u64 slice = std::min(budget_left, slice_instructions);
     if (limits.deadline_ns != no_limit && clock_.counts_instructions())
         slice = std::min(slice, clock_.instructions_until(limits.deadline_ns));
@@ -149,13 +149,13 @@ bool Cpu::wait_in_hlt(const RunLimits& limits) {
 u64 Cpu::most_wait_ns(const RunLimits& limits) const {
     u64 most = 1'000'000'000;
     if (const u64 now = clock_.now_ns(); limits.deadline_ns != no_limit) most = std::min(most, limits.deadline_ns > now ? limits.deadline_ns - now : 0);
-    if (const u64 now = Clock::host_ns(); limits.host_until_ns != no_limit)
-        most = std::min(most, limits.host_until_ns > now ? limits.host_until_ns - now : 0);
+    if (const u64 now = Clock::host_ns(); slice_end_ns_ != no_limit) most = std::min(most, slice_end_ns_ > now ? slice_end_ns_ - now : 0);
     return most;
 }
 
 const ExitRecord& Cpu::run(const RunLimits& limits) {
     const u64 began = Clock::host_ns();
+    slice_end_ns_ = limits.host_slice_ns == no_limit ? no_limit : began + limits.host_slice_ns;
     enter();
     exit.kind = ExitKind::None;
     dispatch(limits);
@@ -180,11 +180,13 @@ bool Cpu::finish() {
 void Cpu::dispatch(const RunLimits& limits) {
     u64 budget_left = limits.one ? 1 : limits.budget;
     granted_ = remaining = 0;
+    bool first = true;
     for (;;) {
         if (requests.load(std::memory_order_relaxed) != 0 && attend()) break;
         if (remaining <= 0) {
             account(budget_left);
-            if (!refill(limits, budget_left)) break;
+            if (!refill(limits, budget_left, first)) break;
+            first = false;
         }
         if (take_events()) break;
         if (activity == 1) {

@@ -206,7 +206,7 @@ template <class... Operands>
 SILICON_INLINE void no_operation_of(Cpu&, const Insn&) {}
 
 SILICON_INLINE Outcome pause(Cpu& cpu, const Insn&) {
-    return cpu.raw() && cpu.control(proc::pause) ? cpu.stop_with(ExitKind::Unnamed, Reason::Pause) : Outcome::Next;
+    return cpu.control(proc::pause) ? cpu.stop_with(ExitKind::Unnamed, Reason::Pause) : Outcome::Next;
 }
 
 }  // namespace

@@ -64,7 +64,7 @@ SILICON_INLINE Outcome identify(Cpu& cpu, const Insn&) {
 
 SILICON_INLINE Outcome read_tsc(Cpu& cpu, const Insn&) {
     if (cpu.cr4 & cr4::tsd && cpu.cpl != 0) return cpu.raise(vector_gp, 0);
-    if (cpu.raw() && cpu.control(proc::rdtsc)) return cpu.stop_with(ExitKind::Unnamed, Reason::Rdtsc);
+    if (cpu.control(proc::rdtsc)) return cpu.stop_with(ExitKind::Unnamed, Reason::Rdtsc);
     const u64 now = cpu.tsc();
     cpu.gpr[rax] = u32(now);
     cpu.gpr[rdx] = now >> 32;
@@ -266,14 +266,14 @@ SILICON_INLINE Outcome invalidate_page(Cpu& cpu, const Insn& in) {
     const u64 offset = cpu.offset_of(in);
     const bool based = in.seg == Seg::Fs || in.seg == Seg::Gs || !cpu.in_long64();
     const u64 linear = offset + (based ? cpu.at(in.seg).base : 0);
-    if (cpu.raw() && cpu.control(proc::invlpg)) return cpu.stop_with(ExitKind::Unnamed, Reason::Invlpg, linear);
+    if (cpu.control(proc::invlpg)) return cpu.stop_with(ExitKind::Unnamed, Reason::Invlpg, linear);
     cpu.flush_page(linear);
     return Outcome::Next;
 }
 
 SILICON_INLINE Outcome flush_caches(Cpu& cpu, const Insn&) {
     if (!privileged(cpu)) return Outcome::Stop;
-    return cpu.raw() && cpu.vmcs.proc2 & proc2::wbinvd ? cpu.stop_with(ExitKind::Unnamed, Reason::Wbinvd) : Outcome::Next;
+    return cpu.vmcs.proc2 & proc2::wbinvd ? cpu.stop_with(ExitKind::Unnamed, Reason::Wbinvd) : Outcome::Next;
 }
 
 constexpr u32 msr_kernel_gs_base = 0xc0000102, msr_star = 0xc0000081, msr_lstar = 0xc0000082, msr_fmask = 0xc0000084;
