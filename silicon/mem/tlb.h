@@ -26,9 +26,9 @@ struct Tlb {
     static SILICON_INLINE u64 index(u64 linear) { return (linear >> page_shift) & (entries - 1); }
     TlbEntry& at(u64 linear) { return table[index(linear)]; }
 
+    // `used` stays: the table that is selected now is filled again without being selected again.
     void flush() {
         if (used) table.fill(TlbEntry{});
-        used = false;
     }
     void flush_page(u64 linear) {
         TlbEntry& entry = at(linear);
