@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from .. import Event, Exception, Halted, InterruptWindow, Mapping
+from .. import CrAccess, Event, Exception, Halted, InterruptWindow, Mapping
 from ..errors import BadArgument, Busy, Unsupported
 from ._promise import promise
 from .guest import CODE, guest, raises
@@ -112,3 +112,48 @@ def a_control_that_cannot_be_is_unsupported(engine: str) -> None:
                 assert not getattr(g.cpu.controls, name)
             else:
                 assert getattr(g.cpu.controls, name)
+
+
+@promise
+def what_is_asked_for_exits(engine: str) -> None:
+    """4.1, 4.20: a control that could be set makes its instruction an exit, RIP on it; cleared, it runs again."""
+    cases = {
+        "rdtsc": ("0f31 f4", 16),
+        "pause": ("f390 f4", 40),
+        "invlpg": ("0f0138 f4", 14),
+        "wbinvd": ("0f09 f4", 54),
+        "cr3_store": ("0f20d8 f4", 28),
+        "cr3_load": ("0f22d8 f4", 28),
+        "mov_dr": ("0f21c0 f4", 29),
+    }
+    for name, (code, reason) in cases.items():
+        with guest(engine, code) as g:
+            try:
+                setattr(g.cpu.controls, name, True)
+            except Unsupported:
+                continue
+            g.cpu.run()
+            assert (g.cpu.exit_info.reason, g.cpu.regs.rip) == (reason, CODE), name
+            setattr(g.cpu.controls, name, False)
+            assert g.cpu.run() == Halted(), name
+
+
+@promise
+def control_registers_have_a_mask_and_a_shadow(engine: str) -> None:
+    """4.14: the guest reads masked bits of CR0 from the shadow; a write that would change one exits."""
+    with guest(engine, "0f20c0 0c01 0f22c0 f4") as g:  # mov eax,cr0; or al,1; mov cr0,eax
+        g.cpu.controls.cr0_mask, g.cpu.controls.cr0_shadow = 1 | 1 << 29, 1 << 29
+        assert g.cpu.run() == CrAccess(0)
+        assert g.cpu.regs.rip == CODE + 5
+        assert g.cpu.regs.eax & (1 << 29), "NW reads from the shadow"
+        assert not g.cpu.regs.cr0.pe
+        g.cpu.controls.cr0_shadow = 1 | 1 << 29
+        assert g.cpu.run() == Halted()
+
+
+@promise
+def without_a_mask_modes_change_silently(engine: str) -> None:
+    """4.15: a guest that enters protected mode by itself does so without an exit."""
+    with guest(engine, "0f20c0 0c01 0f22c0 f4") as g:
+        assert g.cpu.run() == Halted()
+        assert g.cpu.regs.cr0.pe

@@ -37,11 +37,11 @@ def guest(engine: str, code: str, **vcpu: Any) -> Iterator[Guest]:
     with VirtualMachine(engine) as vm:
         ram = vm.map(at=0, size=RAM_BYTES)
         ram[CODE : CODE + len(program)] = program
-        with vm.vcpu(**vcpu) as cpu:
-            cpu.regs.rip = CODE
-            cpu.regs.rsp = 0x8000
-            cpu.segments.ds.load_real(HOLE >> 4)
-            yield Guest(vm, ram, cpu)
+        cpu = vm.vcpu(**vcpu)
+        cpu.regs.rip = CODE
+        cpu.regs.rsp = 0x8000
+        cpu.segments.ds.load_real(HOLE >> 4)
+        yield Guest(vm, ram, cpu)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +180,10 @@ def thread(work: Callable[[], object]) -> Iterator[list[Any]]:
         except BaseException as error:
             failures.append(error)
 
-    worker = threading.Thread(target=body)
+    worker = threading.Thread(target=body, daemon=True)
     worker.start()
-    try:
-        yield results
-    finally:
-        worker.join(20)
+    yield results  # a failure of the caller does not wait: whoever closes the VM stops the thread
+    worker.join(20)
     assert not worker.is_alive(), "the other thread did not end"
     if failures:
         raise failures[0]

@@ -124,6 +124,6 @@ def _child(engine: str, vm: VirtualMachine, cpu: object, ram: Mapping) -> int:
 @promise
 def a_thousand_rounds(engine: str) -> None:
     """1.5: create, map, run and close, again and again, with nothing left behind."""
-    for _ in range(300):
+    for _ in range(1000):
         with guest(engine, "f4") as g:
             assert g.cpu.run() == Halted()

@@ -177,3 +177,21 @@ def ctrl_c_ends_a_run_of_the_main_thread(engine: str) -> None:
             signal.signal(signal.SIGALRM, before)
         assert g.cpu.regs.rip in (CODE, CODE + 1)
         assert g.cpu.run(budget=2) == BudgetSpent()
+
+
+@promise
+def counted_time_repeats_exactly(engine: str) -> None:
+    """objects: with ns_per_instruction time is counted in instructions; two runs agree to the nanosecond."""
+
+    def once() -> tuple[object, int, int]:
+        with VirtualMachine(engine, ns_per_instruction=2.0) as vm:
+            vm.map(at=0, size=0x2000)[CODE : CODE + 3] = b"\x40\xeb\xfd"  # inc ax; jmp
+            with vm.vcpu() as cpu:
+                cpu.regs.rip = CODE
+                exit_ = cpu.run(deadline_ns=10_000)
+                return exit_, vm.clock.now_ns, cpu.regs.rax
+
+    first = once()
+    assert first[0] == DeadlinePassed()
+    assert 10_000 <= first[1] <= 10_010
+    assert once() == first
