@@ -200,6 +200,14 @@ class Cpu : public CpuState {
         if (e.write == ((at + sizeof(T) - 1) & ~page_offset_mask)) [[likely]] return reinterpret_cast<u8*>(at + e.addend);
         return slow_place(at, sizeof(T));
     }
+    // The same for LOCK. Over a page edge there is no host atomic: the access holds the memory's one exclusive section from
+    // here to `commit`.
+    template <class T>
+    SILICON_INLINE u8* place_locked(u64 at) {
+        const TlbEntry& e = tlb[Tlb::index(at)];
+        if (e.write == ((at + sizeof(T) - 1) & ~page_offset_mask)) [[likely]] return reinterpret_cast<u8*>(at + e.addend);
+        return slow_place_locked(at, sizeof(T));
+    }
     [[nodiscard]] SILICON_INLINE Outcome commit(const u8* place) {
         return place == stage_ ? commit_stage() : Outcome::Next;
     }
@@ -347,6 +355,7 @@ class Cpu : public CpuState {
     Slow slow_load(u64 at, unsigned size_bytes);
     Outcome slow_store(u64 at, u64 value, unsigned size_bytes);
     u8* slow_place(u64 at, unsigned size_bytes);
+    u8* slow_place_locked(u64 at, unsigned size_bytes);
     Outcome commit_stage();
     Slow system_access(u64 at, unsigned size_bytes, bool write, u64 value);
     Slow load_part(const Translated& t, u64 at, unsigned size_bytes);
@@ -363,6 +372,8 @@ class Cpu : public CpuState {
     };
     Walk walk(u64 at, Access access, bool supervisor, bool quiet);
     Walk walk_tables(u64 at, Access access, bool supervisor, bool quiet);
+    bool walk_allows(const Walk& w, Access access, bool as_user, bool implicit, bool quiet) const;
+    bool mark_entry(u64 place, u64 at, u64 entry, u8 marks);
 
     // segments.cpp, transfers.cpp
     bool read_descriptor(u16 selector, Vector vector, Descriptor& d, u64& place);
@@ -417,6 +428,7 @@ class Cpu : public CpuState {
     size_t trace_next_ = 0;
     u64 stage_at_ = 0;
     unsigned stage_bytes_ = 0;
+    std::unique_lock<std::mutex> exclusive_;
     alignas(16) u8 stage_[16];
 };
 

@@ -38,11 +38,11 @@ Block* Cpu::find_block() {
 }
 
 // The short way at the first use after an entry: the TLB still has the page, so the map is what it was when the page was
-// marked; only the bytes can be others.
+// marked, and the marks of the block are there, so later writes will be seen; only the bytes can be others.
 bool Cpu::unchanged(Block& block, u64 linear) {
     if (block.stamp == 0 || block.mode != (mode & mode::decoding)) return false;
     const TlbEntry& e = tlb[Tlb::index(linear)];
-    if (e.fetch != (linear & ~page_offset_mask)) return false;
+    if (e.fetch != (linear & ~page_offset_mask) || !memory_.holds_all(block.gpa, block.length)) return false;
     if (std::memcmp(reinterpret_cast<const u8*>(linear + e.addend), block.bytes, block.length) != 0) return false;
     block.stamp = stamp_;
     return true;

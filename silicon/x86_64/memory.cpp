@@ -187,7 +187,16 @@ u8* Cpu::slow_place(u64 at, unsigned size_bytes) {
     return stage_;
 }
 
+u8* Cpu::slow_place_locked(u64 at, unsigned size_bytes) {
+    if (before_edge(at, size_bytes) == size_bytes) return slow_place(at, size_bytes);
+    exclusive_ = std::unique_lock(memory_.exclusive());
+    u8* place = slow_place(at, size_bytes);
+    if (!place) exclusive_.unlock();
+    return place;
+}
+
 Outcome Cpu::commit_stage() {
+    const std::unique_lock<std::mutex> hold = std::move(exclusive_);  // let go of at the end, if it is held
     Outcome result = Outcome::Next;
     for (unsigned done = 0; done < stage_bytes_;) {
         const unsigned rest = stage_bytes_ - done, size = before_edge(stage_at_ + done, rest < 8 ? rest : 8);

@@ -19,6 +19,11 @@ struct Shape {
     unsigned levels;
     unsigned index_bits;
     unsigned entry_bytes;
+
+    bool is_pae() const { return levels == 3; }
+    u64 frame_mask() const { return entry_bytes == 8 ? pte::frame : 0xfffff000; }
+    unsigned shift(unsigned level) const { return page_shift + (level - 1) * index_bits; }
+    bool is_pdpte(unsigned level) const { return is_pae() && level == 3; }
 };
 
 Shape shape_of(const CpuState& s) {
@@ -27,9 +32,41 @@ Shape shape_of(const CpuState& s) {
     return {2, 10, 4};
 }
 
+// Where the entry for `at` lies.
+u64 entry_gpa(const Shape& shape, unsigned level, u64 table, u64 at) {
+    const unsigned bits = shape.is_pdpte(level) ? 2 : shape.index_bits;
+    return table + (at >> shape.shift(level) & ((u64{1} << bits) - 1)) * shape.entry_bytes;
+}
+
+// Whether the entry maps a page itself: 4 KiB, or a large one.
+bool is_last(const CpuState& s, const Shape& shape, unsigned level, u64 entry) {
+    const bool may_be_large = level == 2 ? shape.levels != 2 || s.cr4 & cr4::pse : level == 3 && !shape.is_pae();
+    return level == 1 || (may_be_large && entry & pte::large);
+}
+
+// Bits that must be 0. Intel SDM vol. 3, "Paging Modes and Control Bits", the formats of the entries.
+u64 reserved_bits(const Shape& shape, unsigned level, bool last, bool nx_on) {
+    if (shape.entry_bytes == 4) return 0;
+    u64 reserved = pte::frame & ~(GuestMemory::gpa_end - 1);
+    if (!nx_on || shape.is_pdpte(level)) reserved |= pte::no_execute;
+    if (shape.is_pdpte(level)) reserved |= pte::writable | pte::user;
+    if (level >= 4) reserved |= pte::large;
+    if (level > 1 && last) reserved |= ((u64{1} << shape.shift(level)) - 1) & pte::frame & ~(u64{1} << 12);  // bit 12 is PAT
+    return reserved;
+}
+
+// The page that a last entry maps.
+u64 frame_of(const Shape& shape, unsigned level, u64 entry) {
+    const u64 inside = (u64{1} << shape.shift(level)) - 1;
+    u64 frame = entry & shape.frame_mask() & ~inside;
+    if (shape.entry_bytes == 4 && level == 2) frame |= (entry >> 13 & 0xff) << 32;  // PSE-36
+    return frame;
+}
+
 }  // namespace
 
 Cpu::Walk Cpu::walk(u64 at, Access access, bool supervisor, bool quiet) {
+    ++stats_.page_walks;
     if (cr0 & cr0::pg) return walk_tables(at, access, supervisor, quiet);
     Walk w;
     w.gpa = at;
@@ -37,11 +74,36 @@ Cpu::Walk Cpu::walk(u64 at, Access access, bool supervisor, bool quiet) {
     return w;
 }
 
+// Whether the rights gathered on the way allow the access. Intel SDM vol. 3, "Determination of Access Rights".
+bool Cpu::walk_allows(const Walk& w, Access access, bool as_user, bool implicit, bool quiet) const {
+    const bool fetch = access == Access::Fetch;
+    if (as_user && !w.user) return false;
+    if (fetch && !w.executable) return false;
+    if (!as_user && w.user) {
+        if (fetch && cr4 & cr4::smep) return false;
+        const bool by_ac = !implicit && rflags & flag::ac;  // implicit supervisor accesses ignore AC
+        if (!fetch && cr4 & cr4::smap && !by_ac && !quiet) return false;
+    }
+    return access != Access::Write || w.writable;
+}
+
+// Sets accessed and dirty bits in an entry that lacks them. False: the table lies where it cannot be written.
+bool Cpu::mark_entry(u64 place, u64 at, u64 entry, u8 marks) {
+    if ((entry & marks) == marks) return true;
+    const PageEntry page = memory_.entry(place);
+    if (!page.can_write()) {
+        ept_violation(place, at, Access::Write, true);
+        return false;
+    }
+    __atomic_fetch_or(page.host() + (place & page_offset_mask), marks, __ATOMIC_SEQ_CST);
+    return true;
+}
+
 Cpu::Walk Cpu::walk_tables(u64 at, Access access, bool supervisor, bool quiet) {
     const Shape shape = shape_of(*this);
     const bool write = access == Access::Write, fetch = access == Access::Fetch;
     const bool as_user = cpl == 3 && !supervisor;
-    const bool nx_on = (efer & efer::nxe) && shape.entry_bytes == 8;
+    const bool nx_on = efer & efer::nxe && shape.entry_bytes == 8;
     u32 code = (write ? fault::write : 0) | (as_user ? fault::user : 0);
     if (fetch && (nx_on || cr4 & cr4::smep)) code |= fault::fetch;
     const auto refuse = [&](u32 why) {
@@ -49,73 +111,35 @@ Cpu::Walk Cpu::walk_tables(u64 at, Access access, bool supervisor, bool quiet) {
         return Walk{};
     };
 
-    u64 table = cr3 & (shape.levels == 3 ? 0xffffffe0 : shape.levels == 2 ? 0xfffff000 : pte::frame);
-    bool writable = true, user = true, executable = true;
+    Walk w;
+    w.writable = w.user = w.executable = true;
+    u64 table = cr3 & (shape.is_pae() ? 0xffffffe0 : shape.frame_mask());
     for (unsigned level = shape.levels;; --level) {
-        const unsigned shift = page_shift + (level - 1) * shape.index_bits;
-        const unsigned bits = shape.levels == 3 && level == 3 ? 2 : shape.index_bits;
-        const u64 place = table + (at >> shift & ((u64{1} << bits) - 1)) * shape.entry_bytes;
+        const u64 place = entry_gpa(shape, level, table, at);
         const PageEntry page = memory_.entry(place);
         if (!page.can_read()) {
             if (!quiet) ept_violation(place, at, Access::Read, true);
             return Walk{};
         }
-        u8* host = page.host() + (place & page_offset_mask);
+        const u8* host = page.host() + (place & page_offset_mask);
         const u64 entry = shape.entry_bytes == 8 ? load_host<u64>(host) : load_host<u32>(host);
         if (!(entry & pte::present)) return refuse(0);
-        const bool pdpte = shape.levels == 3 && level == 3;
-        const bool can_be_large = level == 2 ? (shape.levels != 2 || cr4 & cr4::pse) : level == 3 && !pdpte;
-        const bool last = level == 1 || (can_be_large && entry & pte::large);
-        u64 reserved = 0;
-        if (shape.entry_bytes == 8) {
-            reserved = pte::frame & ~(GuestMemory::gpa_end - 1);
-            if (!nx_on) reserved |= pte::no_execute;
-            if (level > 1 && !can_be_large && !pdpte) reserved |= level >= 4 || level == 3 ? pte::large : 0;
-            if (level > 1 && last) reserved |= ((u64{1} << shift) - 1) & pte::frame & ~(u64{1} << 12);
-        }
-        if (entry & reserved) return refuse(fault::present | fault::reserved);
-        if (!pdpte) {
-            writable &= (entry & pte::writable) != 0;
-            user &= (entry & pte::user) != 0;
-            if (nx_on) executable &= !(entry & pte::no_execute);
+        const bool last = is_last(*this, shape, level, entry);
+        if (entry & reserved_bits(shape, level, last, nx_on)) return refuse(fault::present | fault::reserved);
+        if (!shape.is_pdpte(level)) {
+            w.writable &= (entry & pte::writable) != 0;
+            w.user &= (entry & pte::user) != 0;
+            w.executable &= !(nx_on && entry & pte::no_execute);
         }
         if (!last) {
-            if (!quiet && !pdpte && !(entry & pte::accessed)) {
-                if (!page.can_write()) {
-                    ept_violation(place, at, Access::Write, true);
-                    return Walk{};
-                }
-                __atomic_fetch_or(host, u8{pte::accessed}, __ATOMIC_SEQ_CST);
-            }
-            table = entry & (shape.entry_bytes == 8 ? pte::frame : 0xfffff000);
+            if (!quiet && !shape.is_pdpte(level) && !mark_entry(place, at, entry, pte::accessed)) return Walk{};
+            table = entry & shape.frame_mask();
             continue;
         }
-        // The rights of the whole walk. Intel SDM vol. 3, "Determination of Access Rights".
-        const bool may_write = writable || (!as_user && !(cr0 & cr0::wp));
-        if (as_user && !user) return refuse(fault::present);
-        if (fetch && !executable) return refuse(fault::present);
-        if (!as_user && user) {
-            if (fetch && cr4 & cr4::smep) return refuse(fault::present);
-            const bool by_ac = !supervisor && rflags & flag::ac;  // implicit supervisor accesses ignore AC
-            if (!fetch && cr4 & cr4::smap && !by_ac && !quiet) return refuse(fault::present);
-        }
-        if (write && !may_write) return refuse(fault::present);
-        const u8 marks = u8(pte::accessed | (write ? pte::dirty : 0));
-        if (!quiet && (entry & marks) != marks) {
-            if (!page.can_write()) {
-                ept_violation(place, at, Access::Write, true);
-                return Walk{};
-            }
-            __atomic_fetch_or(host, marks, __ATOMIC_SEQ_CST);
-        }
-        const u64 inside = (u64{1} << shift) - 1;
-        u64 frame = entry & (shape.entry_bytes == 8 ? pte::frame : 0xfffff000) & ~inside;
-        if (shape.entry_bytes == 4 && level == 2) frame |= (entry >> 13 & 0xff) << 32;  // PSE-36
-        Walk w;
-        w.gpa = frame | (at & inside);
-        w.writable = may_write;
-        w.executable = executable;
-        w.user = user;
+        w.writable |= !as_user && !(cr0 & cr0::wp);
+        if (!walk_allows(w, access, as_user, supervisor, quiet)) return refuse(fault::present);
+        if (!quiet && !mark_entry(place, at, entry, u8(pte::accessed | (write ? pte::dirty : 0)))) return Walk{};
+        w.gpa = frame_of(shape, level, entry) | (at & ((u64{1} << shape.shift(level)) - 1));
         w.dirty = write || entry & pte::dirty;
         w.ok = true;
         return w;

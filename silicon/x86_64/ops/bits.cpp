@@ -56,10 +56,8 @@ template <class T, class Src>
 struct InString {
     using type = T;
     static constexpr bool memory = true;
-    static SILICON_INLINE u8* place(Cpu& cpu, const Insn& in) {
-        const Linear at = string_linear<T>(cpu, in, T(Src::load(cpu, in).value), Access::Write);
-        if (!at.ok) [[unlikely]] return nullptr;
-        return cpu.place<T>(at.value);
+    static SILICON_INLINE Linear where(Cpu& cpu, const Insn& in) {
+        return string_linear<T>(cpu, in, T(Src::load(cpu, in).value), Access::Write);
     }
 };
 template <class Dst, class Src>

@@ -43,10 +43,10 @@ SILICON_INLINE Outcome exchange(Cpu& cpu, const Insn& in) {
         Dst::store(cpu, in, mine);
         return Outcome::Next;
     } else {  // always locked
-        u8* place = Dst::place(cpu, in);
-        if (!place) [[unlikely]] return Outcome::Stop;
-        const T other = exchange_host<T>(place, mine);
-        const Outcome out = cpu.commit(place);
+        u8* at = place_locked<Dst>(cpu, in);
+        if (!at) [[unlikely]] return Outcome::Stop;
+        const T other = exchange_host<T>(at, mine);
+        const Outcome out = cpu.commit(at);
         if (out != Outcome::Stop) Src::store(cpu, in, other);
         return out;
     }

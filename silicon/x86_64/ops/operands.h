@@ -33,13 +33,23 @@ struct M {
         if (!at.ok) [[unlikely]] return Outcome::Stop;
         return cpu.store<T>(at.value, value);
     }
-    // To read, change and write back; null after a fault. `Cpu::commit` lets the change out.
-    static SILICON_INLINE u8* place(Cpu& cpu, const Insn& in) {
-        const Linear at = cpu.linear<T>(in, Access::Write);
-        if (!at.ok) [[unlikely]] return nullptr;
-        return cpu.place<T>(at.value);
-    }
+    // Where it is, checked for writing. `place` and `place_locked` give it to read, change and write back.
+    static SILICON_INLINE Linear where(Cpu& cpu, const Insn& in) { return cpu.linear<T>(in, Access::Write); }
 };
+
+// The bytes of a memory operand to change; null after a fault. `Cpu::commit` lets the change out.
+template <class Dst>
+SILICON_INLINE u8* place(Cpu& cpu, const Insn& in) {
+    const Linear at = Dst::where(cpu, in);
+    if (!at.ok) [[unlikely]] return nullptr;
+    return cpu.place<typename Dst::type>(at.value);
+}
+template <class Dst>
+SILICON_INLINE u8* place_locked(Cpu& cpu, const Insn& in) {
+    const Linear at = Dst::where(cpu, in);
+    if (!at.ok) [[unlikely]] return nullptr;
+    return cpu.place_locked<typename Dst::type>(at.value);
+}
 
 // The immediate, sign-extended to T.
 template <class T>
@@ -69,11 +79,11 @@ SILICON_INLINE Outcome update(Cpu& cpu, const Insn& in, Compute compute) {
         cpu.lazy = r.flags;
         return Outcome::Next;
     } else {
-        u8* place = Dst::place(cpu, in);
-        if (!place) [[unlikely]] return Outcome::Stop;
-        const auto r = compute(load_host<T>(place));
-        store_host<T>(place, r.value);
-        const Outcome out = cpu.commit(place);
+        u8* at = place<Dst>(cpu, in);
+        if (!at) [[unlikely]] return Outcome::Stop;
+        const auto r = compute(load_host<T>(at));
+        store_host<T>(at, r.value);
+        const Outcome out = cpu.commit(at);
         if (out == Outcome::Stop) [[unlikely]] return out;
         cpu.lazy = r.flags;
         return out;
@@ -84,12 +94,12 @@ SILICON_INLINE Outcome update(Cpu& cpu, const Insn& in, Compute compute) {
 template <class Dst, class Compute>
 SILICON_INLINE Outcome update_locked(Cpu& cpu, const Insn& in, Compute compute) {
     using T = typename Dst::type;
-    u8* place = Dst::place(cpu, in);
-    if (!place) [[unlikely]] return Outcome::Stop;
-    T old = load_host<T>(place);
+    u8* at = place_locked<Dst>(cpu, in);
+    if (!at) [[unlikely]] return Outcome::Stop;
+    T old = load_host<T>(at);
     auto r = compute(old);
-    while (!swap_host<T>(place, old, r.value)) r = compute(old);
-    const Outcome out = cpu.commit(place);
+    while (!swap_host<T>(at, old, r.value)) r = compute(old);
+    const Outcome out = cpu.commit(at);
     if (out == Outcome::Stop) [[unlikely]] return out;
     cpu.lazy = r.flags;
     return out;

@@ -44,10 +44,10 @@ SILICON_INLINE Outcome write_back(Cpu& cpu, const Insn& in) {
     if constexpr (!Dst::memory) {
         return Dst::store(cpu, in, Dst::load(cpu, in).value);
     } else {
-        u8* place = Dst::place(cpu, in);
-        if (!place) [[unlikely]] return Outcome::Stop;
-        store_host<T>(place, load_host<T>(place));
-        return cpu.commit(place);
+        u8* at = place<Dst>(cpu, in);
+        if (!at) [[unlikely]] return Outcome::Stop;
+        store_host<T>(at, load_host<T>(at));
+        return cpu.commit(at);
     }
 }
 
