@@ -147,6 +147,12 @@ void GuestMemory::hold_code(u64 gpa, u64 size_bytes, MemoryUser& user) {
     user.inside.store(true, std::memory_order_seq_cst);
 }
 
+bool GuestMemory::holds_all(u64 gpa, u64 size_bytes) {
+    if (!entry(gpa).is_code()) return false;
+    const u64 wanted = granules(gpa, size_bytes);
+    return (code_slot(gpa).load(std::memory_order_seq_cst) & wanted) == wanted;
+}
+
 bool GuestMemory::code_written(u64 gpa, u64 size_bytes) {
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (!(code_slot(gpa).load(std::memory_order_seq_cst) & granules(gpa, size_bytes))) return false;

@@ -74,6 +74,8 @@ class GuestMemory {
     void part(MemoryUser& user);
     // From now on no store to these bytes (of one page) goes unseen.
     void hold_code(u64 gpa, u64 size_bytes, MemoryUser& user);
+    // Whether these bytes of one page are marked still: after a write into the page none are.
+    bool holds_all(u64 gpa, u64 size_bytes);
     // After a store to a page that holds code: true if it hit some; then every vCPU is told to drop the page's code.
     bool code_written(u64 gpa, u64 size_bytes);
     u64 generation() const { return generation_.load(std::memory_order_seq_cst); }
