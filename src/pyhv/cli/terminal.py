@@ -50,8 +50,11 @@ def _is_open(fd: int) -> bool:
 
 
 def _in_background() -> bool:
-    """Whether the terminal belongs to another job: reading it would stop us."""
-    return os.isatty(STDIN) and os.tcgetpgrp(STDIN) != os.getpgrp()
+    """Whether the terminal is ours and belongs to another job now: reading it would stop us."""
+    try:
+        return os.isatty(STDIN) and os.tcgetpgrp(STDIN) != os.getpgrp()
+    except OSError:  # a terminal, but not the one that controls this session
+        return False
 
 
 class Progress:

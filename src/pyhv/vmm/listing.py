@@ -64,8 +64,9 @@ def history(cpu: VCpu) -> list[str]:
         addresses = [row[0] for row in cpu.traced()]
     except HvError:
         addresses = []
-    if not addresses or addresses[-1] != now:
-        addresses.append(now)
+    while addresses and addresses[-1] == now:  # an instruction that could not be done was perhaps tried again
+        addresses.pop()
+    addresses.append(now)
     return [show(cpu, address) for address in addresses]
 
 
