@@ -69,9 +69,10 @@ Block* Cpu::look_up(u64 linear) {
 }
 
 // The block's bytes as memory has them now: up to the end of the page, and beyond it where one instruction goes over.
-// False: a fault or an exit on the second page.
+// False: a fault or an exit on the second page; or the first was taken away since it was looked up, to be looked up again.
 bool Cpu::gather(u64 linear, u64 gpa, u8* bytes, size_t& size, u64& second_gpa) {
     const PageEntry page = memory_.entry(gpa);
+    if (!page.can_execute()) return false;
     const u64 room = page_bytes - (gpa & page_offset_mask);
     const size_t head = std::min<u64>(room, size);
     for (size_t n = 0; n < head; ++n) bytes[n] = load_host<u8>(page.host() + (gpa & page_offset_mask) + n);
