@@ -1,0 +1,23 @@
+"""The bench runs and says what bench/README.md says it measures; how fast is for `make bench` to tell."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_figure_of_the_page_is_measured() -> None:
+    command = [sys.executable, "-m", "bench", "--quick", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    figures = {figure["name"]: figure for figure in json.loads(done.stdout)["figures"]}
+    rows = re.findall(r"^\| (`[^|]+) \|", (ROOT / "bench" / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    for name in re.findall(r"`(\w+)`", " ".join(rows)):
+        assert any(re.sub(r"\d+", "", key).startswith(re.sub(r"\d+", "", name)) for key in figures), name
+    assert all(figure["value"] >= 0 or "growth" in name for name, figure in figures.items())
+    assert {name for name, figure in figures.items() if figure["target"]} == {"port_out", "life", "growth_of_500_lives"}
