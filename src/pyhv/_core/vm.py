@@ -157,6 +157,7 @@ class VirtualMachine:
         table = None if cpuid is None else checked(cpuid)
         exits = [] if isinstance(msr_exits, bool) else [integer("an MSR", msr, high=0xFFFF_FFFF) for msr in msr_exits]
         with self._lock:
+            self.require_open()  # nobody closed it meanwhile
             token = self._free_thread()
             vcpu = self._create(self._free_index())
             if token is not None:
@@ -242,7 +243,8 @@ class VirtualMachine:
         self._vcpus.clear()
         self.space.close()
         self._engine.close()
-        _live.discard(self)
+        self._engine = cast(EngineVm, ClosedEngine(self._closed))  # vCPUs that are still held keep their own way to it
+        _forget(self)
 
     def _require_no_vcpus(self) -> None:
         left = [str(vcpu.index) for vcpu in self._vcpus.values() if not vcpu.orphaned]
@@ -306,6 +308,13 @@ def _register(vm: VirtualMachine) -> None:
     _live.add(vm)
     if vm.rules.one_vm_per_process:
         _sole = vm
+
+
+def _forget(vm: VirtualMachine) -> None:
+    global _sole  # noqa: PLW0603 - see _register
+    _live.discard(vm)
+    if _sole is vm:
+        _sole = None
 
 
 def _after_fork_in_child() -> None:
