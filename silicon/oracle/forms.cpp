@@ -32,6 +32,10 @@ bool host_has(Feature feature) {
     return reg[w.reg] >> w.bit & 1;
 }
 
+bool exists_in(const Row& row, unsigned bits) {
+    return row.only_mode == 0 || (row.only_mode == 64) == (bits == 64);
+}
+
 const char* name_of(ZydisMnemonic mnemonic) {
     const char* name = ZydisMnemonicGetString(mnemonic);
     return name ? name : "?";
@@ -118,7 +122,7 @@ std::vector<unsigned> Forms::choose(const std::string& family, const std::string
     std::vector<unsigned> chosen;
     for (unsigned n = 0; n < units_.size(); ++n) {
         const Unit& unit = units_[n];
-        if (unit.row->only_mode == 64 ? bits != 64 : unit.row->only_mode == -64 && bits == 64) continue;
+        if (!exists_in(*unit.row, bits)) continue;
         if (!family.empty() && family != unit.row->family) continue;
         if (!mnemonic.empty() && strcasecmp(mnemonic.c_str(), name_of(unit.mnemonic)) != 0) continue;
         chosen.push_back(n);

@@ -52,6 +52,7 @@ class Forms {
 };
 
 bool host_has(x86::Feature feature);
+bool exists_in(const x86::Row& row, unsigned bits);
 const char* name_of(ZydisMnemonic mnemonic);
 
 // The RFLAGS bits that the SDM leaves undefined after this instruction with these registers before it: the row's, or by

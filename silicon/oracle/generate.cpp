@@ -236,7 +236,7 @@ bool Generator::accept(Draft& draft, Step step) {
     if (step.unit >= 0) {
         if (!d.ok() || d.insn.length != step.length) return false;
         const Unit& unit = forms_.units()[unsigned(step.unit)];
-        if (forms_.unit_of(d.insn, d.operands) != step.unit || is_vendors_own(d)) return false;
+        if (forms_.unit_of(d.insn, d.operands) != step.unit || !exists_in(*unit.row, p.bits) || is_vendors_own(d)) return false;
         const bool based = d.insn.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS);
         if (based && (p.bits == 32 || !wishes_.fs_base_is_zero)) return false;
         if (d.insn.mnemonic == ZYDIS_MNEMONIC_INT && is_open_gate(d.operands[0].imm.value.u)) return false;

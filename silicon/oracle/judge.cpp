@@ -119,12 +119,19 @@ bool went_astray(const Program& program, const Result& soft) {
 }
 
 // CALL to an address that is not canonical with a stack that faults: the SDM checks the target first, AMD pushes first.
+// POPA that faults half-way: AMD has already loaded the registers before.
 bool vendors_differ(const Program& program, const Result& host, const Result& soft) {
     const int step = program.step_at(soft.after.rip);
-    if (step < 0 || size_t(step) >= program.steps.size() || soft.ending != x86::vector_gp || host.after.rip != soft.after.rip) return false;
+    if (step < 0 || size_t(step) >= program.steps.size() || host.after.rip != soft.after.rip) return false;
     const Decoded d = decode(program.steps[size_t(step)].bytes, program.steps[size_t(step)].length, program.bits);
-    const bool stack = host.ending == x86::vector_pf || host.ending == x86::vector_ss;
-    return d.ok() && d.insn.mnemonic == ZYDIS_MNEMONIC_CALL && stack;
+    if (!d.ok()) return false;
+    switch (d.insn.mnemonic) {
+    case ZYDIS_MNEMONIC_CALL:
+        return soft.ending == x86::vector_gp && (host.ending == x86::vector_pf || host.ending == x86::vector_ss);
+    case ZYDIS_MNEMONIC_POPA:
+    case ZYDIS_MNEMONIC_POPAD: return soft.ending < ended && soft.ending == host.ending && soft.address == host.address;
+    default: return false;
+    }
 }
 
 // An access over the end of a 4 GiB segment: the SDM leaves open whether it faults (vol. 3, "Limit Checking"). The program

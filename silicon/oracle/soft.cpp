@@ -11,9 +11,10 @@ using namespace x86;
 namespace {
 
 // In `memory_`, and at these guest-physical addresses: page tables, descriptor tables, then what programs see.
-constexpr u64 tables = 0x1000, idt_page = 0xb000, end_page = 0xc000, data_page = 0xd000;
+constexpr u64 tables = 0x1000, idt_page = 0xb000, tss_page = 0xc000, end_page = 0xd000, data_page = 0xe000;
 constexpr u64 own_bytes = data_page + data_bytes;
 constexpr u64 idt_at = 0xffff'8000'0000'0000;  // where no program's page is
+constexpr u64 tss_at = idt_at + page_bytes;
 constexpr u64 present = 1, writable = 2, user = 4, accessed = 0x20, dirty = 0x40, no_execute = u64{1} << 63;
 
 constexpr u32 user_code = 0xb | ar::s | 3 << ar::dpl_shift | ar::present | ar::g;
@@ -62,6 +63,8 @@ void Soft::build_tables() {
         if (n != absent_page)
             map_page(data_at + n * page_bytes, data_page + n * page_bytes, user | no_execute | (is_writable_page(n) ? writable : 0));
     map_page(idt_at, idt_page, no_execute);
+    map_page(tss_at, tss_page, no_execute);
+    memory_.get()[tss_page + 0x66] = memory_.get()[tss_page + 0x67] = 0xff;  // no I/O bitmap: every port is refused
 }
 
 void Soft::set_pattern(const Pattern& pattern) {
@@ -76,7 +79,7 @@ void Soft::set_segments(unsigned bits) {
     for (const Seg which : {Seg::Fs, Seg::Gs, Seg::Ldtr}) cpu_->at(which) = null;
     cpu_->at(Seg::Ss) = data;
     cpu_->at(Seg::Cs) = bits == 32 ? Segment{0, ~u32{0}, user_code | ar::db, 0x23} : Segment{0, ~u32{0}, user_code | ar::l, 0x33};
-    cpu_->at(Seg::Tr) = Segment{0, 0x67, 0xb | ar::present, 0x40};  // without an I/O bitmap
+    cpu_->at(Seg::Tr) = Segment{tss_at, 0x67, 0xb | ar::present, 0x40};
 }
 
 void Soft::set_state(const Job& job) {
