@@ -244,6 +244,7 @@ Slow Cpu::system_access(u64 at, unsigned size_bytes, bool write, u64 value) {
 
 void Cpu::flush_tlb() {
     for (unsigned n = 0; n < static_cast<unsigned>(TlbContext::Count); ++n) tlbs_[n].flush();
+    update_tlb_context();  // the present table fills again
     blocks_.forget_jumps();
 }
 
