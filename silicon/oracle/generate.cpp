@@ -213,9 +213,12 @@ bool Generator::is_refused_lock(Step& step, unsigned bits) {
 }
 
 bool Generator::encode(const Draft& draft, const Unit& unit, Step& step) {
-    const Form& form = unit.forms[rng_.below(unit.forms.size())];
     const u32 avoid = draft.wanted > 1 && rng_.chance(90) ? draft.pinned : 0;
-    return encode_form(rng_, unit, form, draft.program.bits, avoid, step);
+    for (unsigned attempt = 0; attempt < 8; ++attempt) {  // not every form of a row has an encoding here
+        const Form& form = unit.forms[rng_.below(unit.forms.size())];
+        if (encode_form(rng_, unit, form, draft.program.bits, avoid, step)) return true;
+    }
+    return false;
 }
 
 // A segment override that changes nothing (base 0), or an address-size prefix, before an instruction with memory.
