@@ -13,11 +13,12 @@ from typing import Final, SupportsIndex
 from .. import _silicon
 from ..errors import BadArgument, Denied, NoResources
 from .checks import aligned, integer
+from .forks import after_fork_in_child
 from .perm import Perm
 
 _MAPS: Final = Path("/proc/self/maps")
 _given: Final[dict[int, _silicon.HostMemory]] = {}  # by address: what `allocate` gave out
-_lock: Final = threading.Lock()
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +113,9 @@ def owner_of(address: int) -> _silicon.HostMemory | None:
             if start <= address < start + len(memory):
                 return memory
     return None
+
+
+@after_fork_in_child
+def _free_the_lock() -> None:
+    global _lock  # noqa: PLW0603 - another thread of the parent may have held it
+    _lock = threading.Lock()

@@ -162,7 +162,7 @@ class VCpu:
         """
         number = integer("vector", vector, high=255)
         error = None if error_code is None else integer("error_code", error_code, high=0xFFFF_FFFF)
-        chosen = kind if kind is not None else Event.INTERRUPT if error is None else Event.EXCEPTION
+        chosen = _event(kind, Event.INTERRUPT if error is None else Event.EXCEPTION)
         self._check_event(number, error, chosen)
         self.engine.inject(number, error, int(chosen))
 
@@ -314,6 +314,13 @@ class VCpu:
         """The remembered instructions, oldest first: linear address, CS base, bits of the mode (16, 32, 64)."""
         return cast(list[tuple[int, int, int]], self._optional("traced")())
 
+    def recent(self) -> list[tuple[int, int, int, int]]:
+        """The last runs of instructions without a jump, oldest first: linear address, CS base, bits, number of instructions.
+
+        Kept always. The last one may have stopped at RIP. Unsupported where the engine cannot.
+        """
+        return cast(list[tuple[int, int, int, int]], self._optional("recent")())
+
     def _optional(self, name: str) -> Any:
         try:
             return getattr(self.engine, name)
@@ -381,3 +388,13 @@ class VCpu:
     def __repr__(self) -> str:
         what = "closed" if self._closed else "running" if self.engine.running else f"rip {self.regs.rip:#x}"
         return f"<VCpu {self.index}, {what}>"
+
+
+def _event(kind: int | None, default: Event) -> Event:
+    if kind is None:
+        return default
+    try:
+        return Event(kind)
+    except ValueError:
+        known = ", ".join(f"{event.name} ({event.value})" for event in Event)
+        raise BadArgument(f"kind {kind} is no event; there are {known}") from None

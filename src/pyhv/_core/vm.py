@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
@@ -17,6 +16,7 @@ from . import threads
 from .checks import aligned, integer
 from .closed import ClosedEngine
 from .cpuid import checked
+from .forks import after_fork_in_child, keep_for_good
 from .mapping import Mapping, of_buffer
 from .perm import Perm
 from .rules import RELAXED, Rules
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _STOP_SECONDS: Final = 10.0
 _create = threading.Lock()
 _live: weakref.WeakSet[VirtualMachine] = weakref.WeakSet()
-_left_behind: list[object] = []  # engines of VMs from before a fork; they are never touched in the child
 _sole: VirtualMachine | None = None  # the VM of the process, under strict rules
 
 
@@ -269,7 +268,7 @@ class VirtualMachine:
         self._closed = f"the VM was {why}"
         self._lock = threading.Lock()
         vcpus = list(self._vcpus.values())
-        _left_behind.extend([self._engine, self.space.abandon(), *(vcpu.shut(why) for vcpu in vcpus)])
+        keep_for_good([self._engine, self.space.abandon(), *(vcpu.shut(why) for vcpu in vcpus)])
         self._engine = cast(EngineVm, ClosedEngine(self._closed))
         self._vcpus.clear()
 
@@ -317,12 +316,10 @@ def _forget(vm: VirtualMachine) -> None:
         _sole = None
 
 
-def _after_fork_in_child() -> None:
+@after_fork_in_child
+def _leave_vms_to_the_parent() -> None:
     global _create  # noqa: PLW0603 - another thread of the parent may have held it
     _create = threading.Lock()
     for vm in list(_live):
         vm.abandon()
     _live.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -60,6 +60,7 @@ def an_interrupt_must_be_possible(engine: str) -> None:
         raises(BadArgument, lambda: g.cpu.inject(256))
         raises(BadArgument, lambda: g.cpu.inject(40, kind=Event.EXCEPTION), "31")
         raises(BadArgument, lambda: g.cpu.inject(13, 0), "real mode")
+        raises(BadArgument, lambda: g.cpu.inject(13, kind=1), "kind 1")  # type: ignore[arg-type]
         assert g.cpu.run() == Halted()
 
 

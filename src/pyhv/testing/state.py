@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import CpuState, Halted, Segment, VirtualMachine
+from .. import CpuState, Halted, PortIn, Segment, VirtualMachine
 from ..errors import BadArgument
 from ._promise import promise
 from .guest import CODE, guest, raises
@@ -135,3 +135,40 @@ def a_state_says_what_differs(engine: str) -> None:
         cpu.state = after
         assert (cpu.regs.rip, cpu.segments.cs.base) == (CODE, 0x10)
         raises(TypeError, lambda: setattr(cpu, "state", 5), "CpuState")
+
+
+@promise
+def a_waiting_event_is_part_of_the_state(engine: str) -> None:
+    """objects: an injected interrupt that has not been delivered yet goes with the state."""
+    with guest(engine, "90 f4") as g:
+        g.ram[0x84:0x88] = b"\x00\x20\x00\x00"  # vector 0x21 -> 0000:2000
+        g.ram[0x2000] = 0xF4
+        g.cpu.regs.if_ = True
+        without = g.cpu.state
+        g.cpu.inject(0x21)
+        waiting_event = g.cpu.state
+        assert without.diff(waiting_event)
+        g.cpu.state = without
+        assert g.cpu.run() == Halted()
+        assert g.cpu.regs.rip == CODE + 2
+        g.cpu.state = waiting_event
+        assert g.cpu.run() == Halted()
+        assert g.cpu.regs.rip == 0x2001
+
+
+@promise
+def a_state_before_an_answer_asks_again(engine: str) -> None:
+    """objects: a state taken while an exit waits is before that instruction; set again, it runs into the same exit."""
+    with guest(engine, "e461 f4") as g:
+        assert g.cpu.run() == PortIn(0x61, 1, 1)
+        asking = g.cpu.state
+        g.cpu.answer(1)
+        assert g.cpu.run() == Halted()
+        g.cpu.state = asking
+        assert not g.cpu.unanswered
+        assert g.cpu.run() == PortIn(0x61, 1, 1)
+        g.cpu.state = asking
+        assert g.cpu.run() == PortIn(0x61, 1, 1)
+        g.cpu.answer(2)
+        assert g.cpu.run() == Halted()
+        assert g.cpu.regs.al == 2
