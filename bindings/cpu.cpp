@@ -283,6 +283,15 @@ nb::list traced(VcpuObject& vcpu) {
     return rips;
 }
 
+nb::list recent(VcpuObject& vcpu) {
+    nb::list blocks;
+    for (const auto& b : idle(vcpu).recent()) {
+        const unsigned bits = b.mode & mode::long64 ? 64 : b.mode & mode::code32 ? 32 : 16;
+        blocks.append(nb::make_tuple(b.linear, bits, b.count));
+    }
+    return blocks;
+}
+
 void bind_state(nb::class_<VcpuObject>& cls) {
     cls.def("read_register", &read_register)
         .def("write_register", &write_register)
@@ -303,7 +312,8 @@ void bind_state(nb::class_<VcpuObject>& cls) {
         .def("invalidate_tlb", [](VcpuObject& v) { idle(v).forget_translations(); })
         .def("reset", [](VcpuObject& v) { idle(v).reset_hardware(); })
         .def("trace", [](VcpuObject& v, size_t keep) { idle(v).trace(keep); })
-        .def("traced", &traced);
+        .def("traced", &traced)
+        .def("recent", &recent);
 }
 
 }  // namespace

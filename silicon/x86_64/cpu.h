@@ -133,6 +133,12 @@ class Cpu : public CpuState {
     };
     void trace(size_t keep);
     std::vector<TracedRip> traced() const;
+    // Where the last blocks began, oldest first, and of how many instructions they are: kept always, two stores a block.
+    struct RecentBlock {
+        u64 linear;
+        u32 mode, count;
+    };
+    std::vector<RecentBlock> recent() const;
 
     // ---- for handlers: registers ----
     template <class T>
@@ -389,6 +395,7 @@ class Cpu : public CpuState {
     // interrupts.cpp
     bool deliver(Event event);
     bool deliver_once(const Event& event);
+    bool push_for_handler(u64 below_top, u64 value, unsigned size_bytes);
     bool deliver_real(const Event& event);
     bool deliver_protected(const Event& event);
     bool deliver_long(const Event& event);
@@ -424,6 +431,9 @@ class Cpu : public CpuState {
     RunStats stats_;
     std::mutex wake_lock_;
     std::condition_variable wake_;
+    static constexpr unsigned recent_blocks = 16;  // a power of 2
+    RecentBlock recent_ring_[recent_blocks] = {};
+    u64 recent_next_ = 0;
     std::vector<TracedRip> trace_ring_;
     size_t trace_next_ = 0;
     u64 stage_at_ = 0;

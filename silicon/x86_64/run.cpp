@@ -207,6 +207,7 @@ void Cpu::run_block(Block& block) {
     block_ = &block;
     outcome_ = Outcome::Next;
     gpr[slot_block_rip] = rip;
+    recent_ring_[recent_next_++ % recent_blocks] = {code_base_ + rip, block.mode, block.count};
     block.insns[0].handler(*this, block.insns);
 }
 
@@ -297,6 +298,13 @@ std::vector<Cpu::TracedRip> Cpu::traced() const {
     if (size == 0) return rips;
     for (size_t n = trace_next_ > size ? trace_next_ - size : 0; n < trace_next_; ++n) rips.push_back(trace_ring_[n % size]);
     return rips;
+}
+
+std::vector<Cpu::RecentBlock> Cpu::recent() const {
+    std::vector<RecentBlock> blocks;
+    for (u64 n = recent_next_ > recent_blocks ? recent_next_ - recent_blocks : 0; n < recent_next_; ++n)
+        blocks.push_back(recent_ring_[n % recent_blocks]);
+    return blocks;
 }
 
 }  // namespace silicon::x86

@@ -314,12 +314,12 @@ class VCpu:
         """The remembered instructions, oldest first: linear address, CS base, bits of the mode (16, 32, 64)."""
         return cast(list[tuple[int, int, int]], self._optional("traced")())
 
-    def recent(self) -> list[tuple[int, int, int, int]]:
-        """The last runs of instructions without a jump, oldest first: linear address, CS base, bits, number of instructions.
+    def recent(self) -> list[tuple[int, int, int]]:
+        """The last runs of instructions without a jump, oldest first: linear address, bits of the mode, instructions.
 
         Kept always. The last one may have stopped at RIP. Unsupported where the engine cannot.
         """
-        return cast(list[tuple[int, int, int, int]], self._optional("recent")())
+        return cast(list[tuple[int, int, int]], self._optional("recent")())
 
     def _optional(self, name: str) -> Any:
         try:

@@ -26,6 +26,8 @@ _GENERAL = (
 )
 _SEGMENTS = ("cs", "ss", "ds", "es", "fs", "gs")
 _MASK = (1 << 64) - 1
+HISTORY = 16  # instructions shown before the last one
+LONG_MODE_ACTIVE = 1 << 10  # in EFER
 
 
 def linear_rip(cpu: VCpu) -> int:
@@ -58,21 +60,48 @@ def printer(cpu: VCpu, write: Callable[[str], object]) -> Callable[[], None]:
 
 
 def history(cpu: VCpu) -> list[str]:
-    """The last instructions that the processor remembers, oldest first, and the one that it is on."""
+    """The last instructions, oldest first, and at the end the one that the processor is on."""
     now = linear_rip(cpu)
+    lines: list[str] = []
+    for start, count, bits in _recent(cpu, now):
+        if bits == _bits(cpu):
+            lines += _straight(cpu, start, count, now)
+        else:
+            lines.append(f"{start:#x}: ({count} instructions of {bits}-bit code)")
+    return [*lines[-HISTORY:], show(cpu, now)]
+
+
+def _recent(cpu: VCpu, now: int) -> list[tuple[int, int, int]]:
+    """(start, instructions, bits) of the last straight pieces; without those at the end that only try `now` again."""
     try:
-        addresses = [row[0] for row in cpu.traced()]
+        pieces = [(start, count, bits) for start, bits, count in cpu.recent()]
     except HvError:
-        addresses = []
-    while addresses and addresses[-1] == now:  # an instruction that could not be done was perhaps tried again
-        addresses.pop()
-    addresses.append(now)
-    return [show(cpu, address) for address in addresses]
+        return []
+    while pieces and pieces[-1][0] == now:
+        pieces.pop()
+    return pieces
+
+
+def _straight(cpu: VCpu, start: int, count: int, now: int) -> Iterator[str]:
+    """The instructions of a straight piece, up to the one that the processor is on."""
+    try:
+        found = cpu.disassemble(start, count)
+    except HvError:
+        return
+    for instruction in found:
+        if instruction.address == now:
+            return
+        yield str(instruction)
+
+
+def _bits(cpu: VCpu) -> int:
+    rights = cpu.segments.cs.access_rights
+    return 64 if rights.l and cpu.msrs["EFER"] & LONG_MODE_ACTIVE else 32 if rights.db else 16
 
 
 def registers(cpu: VCpu) -> list[str]:
     """General registers, flags by name, segments, control registers, tables: a few lines."""
-    long = bool(cpu.msrs["EFER"] & 0x400)
+    long = bool(cpu.msrs["EFER"] & LONG_MODE_ACTIVE)
     return [*_general(cpu, 16 if long else 8), *_flags_and_control(cpu), *_segments(cpu)]
 
 

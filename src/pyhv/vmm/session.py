@@ -24,7 +24,6 @@ from .personality import Personality
 from .plan import Kind, Mode, Plan
 from .start import place, start
 
-HISTORY = 16  # instructions that are remembered for a guest that dies
 DEFAULT_MEMORY = 128 << 20
 
 
@@ -74,7 +73,6 @@ def run(plan: Plan, settings: Settings, sink: ByteSink, source: ByteSource) -> R
                 before_step=printer(cpu, settings.on_trace) if settings.on_trace else None,
                 on_slice=settings.on_slice,
             )
-            cpu.trace(HISTORY)
             outcome = loop.to_the_end()
             del placed
             return _result(outcome, vm, cpu, loop)
