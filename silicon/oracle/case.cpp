@@ -38,13 +38,15 @@ void put_registers(std::string& text, const char* when, const Registers& r) {
 
 std::string case_text(const Program& program, const Result& expected) {
     const std::vector<u8> code = code_of(program);
-    std::string text = "# Expected: " + describe_ending(expected) + "; registers as after_*, words of memory as memory_*.\n";
+    std::string text =
+        "# Expected: " + describe_ending(expected) + "; registers as after_*, words of memory as memory_*.\n";
     text += source_of(program, "#     ");
     text += "bits = " + std::to_string(program.bits) + "\ncode = \"" + hex_bytes(code.data(), code.size()) + "\"\n";
     text += "at_edge = " + std::to_string(program.at_edge) + "\npattern = " + hex(program.pattern_seed) + "\n";
     text += "patch_at = " + hex(program.patch_at) + "\npatch_value = " + hex(program.patch_value) + "\n";
     put_registers(text, "before", program.before);
-    text += "ending = " + hex(expected.ending) + "\nerror = " + hex(expected.error) + "\naddress = " + hex(expected.address) + "\n";
+    text += "ending = " + hex(expected.ending) + "\nerror = " + hex(expected.error) +
+            "\naddress = " + hex(expected.address) + "\n";
     text += "compared_flags = " + hex(compared_flags(program, expected)) + "\n";
     put_registers(text, "after", expected.after);
     text += "changed_words = " + hex(expected.change_count) + "\nchanged_hash = " + hex(expected.change_hash) + "\n";
@@ -65,7 +67,8 @@ Values read_values(const std::string& path) {
     for (unsigned number = 1; std::getline(file, line); ++number) {
         if (line.empty() || line[0] == '#') continue;
         const size_t equals = line.find(" = ");
-        if (equals == std::string::npos) throw std::runtime_error(path + ":" + std::to_string(number) + ": no `key = value`");
+        if (equals == std::string::npos)
+            throw std::runtime_error(path + ":" + std::to_string(number) + ": no `key = value`");
         values[line.substr(0, equals)] = line.substr(equals + 3);
     }
     return values;
@@ -107,7 +110,8 @@ std::vector<u8> read_code(const Reader& in) {
     std::vector<u8> code;
     const char* at = in.text("code").c_str() + 1;  // behind the quote
     for (unsigned byte; std::sscanf(at, "%2x", &byte) == 1; at += at[2] == ' ' ? 3 : 2) code.push_back(u8(byte));
-    if (code.empty() || code.size() > most_code) in.refuse("code has " + std::to_string(code.size()) + " bytes; 1 to 160 would do");
+    if (code.empty() || code.size() > most_code)
+        in.refuse("code has " + std::to_string(code.size()) + " bytes; 1 to 160 would do");
     return code;
 }
 
@@ -135,11 +139,13 @@ Program read_program(const Reader& in) {
     p.pattern_seed = in.number_or("pattern", 1);
     p.patch_at = in.number_or("patch_at", 0);
     p.patch_value = in.number_or("patch_value", 0);
-    if (p.patch_at && (p.patch_at < data_at || p.patch_at > data_at + data_bytes - 8)) in.refuse("patch_at is outside the data pages");
+    if (p.patch_at && (p.patch_at < data_at || p.patch_at > data_at + data_bytes - 8))
+        in.refuse("patch_at is outside the data pages");
     for (unsigned n = 0; n < 16; ++n) p.before.gpr[n] = in.number_or(std::string("before_") + names[n], 0);
     p.before.rip = in.number_or("before_rip", code_at);
     p.before.rflags = in.number_or("before_rflags", x86::flag::always | x86::flag::intf);
-    if (p.before.rip < code_at || p.before.rip >= code_at + code_bytes) in.refuse("before_rip is outside the code pages");
+    if (p.before.rip < code_at || p.before.rip >= code_at + code_bytes)
+        in.refuse("before_rip is outside the code pages");
     p.ignored.assign(p.steps.size() + 1, ~in.number_or("compared_flags", ~u64{0}));
     return p;
 }
@@ -166,15 +172,18 @@ Case read_case(const std::string& path) {
 }
 
 std::string story(const Program& program, const Result& host, const Result& soft, const Verdict& verdict) {
-    std::string text = "program (" + std::to_string(program.bits) + " bits), memory pattern " + hex(program.pattern_seed) + ":\n";
+    std::string text =
+        "program (" + std::to_string(program.bits) + " bits), memory pattern " + hex(program.pattern_seed) + ":\n";
     text += source_of(program, "    ");
     if (program.patch_at) text += "    with [" + hex(program.patch_at) + "] = " + hex(program.patch_value) + "\n";
     char line[160];
-    text += "state:   before              host after          soft after          (registers that stay 0 are left out)\n";
+    text +=
+        "state:   before              host after          soft after          (registers that stay 0 are left out)\n";
     const auto row = [&](const char* name, u64 before, u64 on_host, u64 on_soft) {
         if (!before && !on_host && !on_soft) return;
-        std::snprintf(line, sizeof line, "  %-6s 0x%016llx  0x%016llx  0x%016llx%s\n", name, static_cast<unsigned long long>(before),
-                      static_cast<unsigned long long>(on_host), static_cast<unsigned long long>(on_soft), on_host != on_soft ? "  <" : "");
+        std::snprintf(line, sizeof line, "  %-6s 0x%016llx  0x%016llx  0x%016llx%s\n", name,
+                      static_cast<unsigned long long>(before), static_cast<unsigned long long>(on_host),
+                      static_cast<unsigned long long>(on_soft), on_host != on_soft ? "  <" : "");
         text += line;
     };
     for (unsigned n = 0; n < 16; ++n) row(names[n], program.before.gpr[n], host.after.gpr[n], soft.after.gpr[n]);

@@ -10,13 +10,14 @@ bool is_relative_branch(ZydisMnemonic mnemonic) {
 }
 
 u64 random_immediate(Rng& rng) {
-    static constexpr u64 edges[] = {0, 1, 2, ~u64{0}, 0x7f, 0x80, ~u64{0x7f}, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fff'ffff, 0xffff'ffff'8000'0000};
+    static constexpr u64 edges[] = {
+        0, 1, 2, ~u64{0}, 0x7f, 0x80, ~u64{0x7f}, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fff'ffff, 0xffff'ffff'8000'0000};
     switch (rng.below(5)) {
-    case 0: return rng.pick(edges);
-    case 1: return rng.below(64);
-    case 2: return u64(i64(i8(rng.next())));
-    case 3: return u64(i64(i32(rng.next())));
-    default: return rng.next();
+        case 0: return rng.pick(edges);
+        case 1: return rng.below(64);
+        case 2: return u64(i64(i8(rng.next())));
+        case 3: return u64(i64(i32(rng.next())));
+        default: return rng.next();
     }
 }
 
@@ -24,7 +25,8 @@ namespace {
 
 // General registers by width: Zydis numbers each width's in x86 order, AH to BH behind BL.
 ZydisRegister general(unsigned number, unsigned size) {
-    constexpr ZydisRegister first[] = {ZYDIS_REGISTER_NONE, ZYDIS_REGISTER_AL, ZYDIS_REGISTER_AX, ZYDIS_REGISTER_EAX, ZYDIS_REGISTER_RAX};
+    constexpr ZydisRegister first[] = {ZYDIS_REGISTER_NONE, ZYDIS_REGISTER_AL, ZYDIS_REGISTER_AX, ZYDIS_REGISTER_EAX,
+                                       ZYDIS_REGISTER_RAX};
     if (size == 1 && number >= 4) number += 4;  // SPL and on: AH to BH stand between
     return static_cast<ZydisRegister>(first[size] + number);
 }
@@ -42,12 +44,12 @@ ZydisRegister pick_register(Rng& rng, unsigned size, unsigned bits, u32 avoid) {
 
 i64 pick_displacement(Rng& rng) {
     switch (rng.below(6)) {
-    case 0:
-    case 1: return 0;
-    case 2:
-    case 3: return i8(rng.next());
-    case 4: return i64(rng.below(4096)) - 2048;
-    default: return i32(rng.next());
+        case 0:
+        case 1: return 0;
+        case 2:
+        case 3: return i8(rng.next());
+        case 4: return i64(rng.below(4096)) - 2048;
+        default: return i32(rng.next());
     }
 }
 
@@ -89,31 +91,31 @@ unsigned bytes_of(unsigned size) { return size >= 1 && size <= 6 ? 1u << (size -
 
 void pick_operand(Rng& rng, const OperandForm& want, unsigned bits, u32 avoid, ZydisEncoderOperand& operand) {
     switch (want.kind) {
-    case 1:
-        operand.type = ZYDIS_OPERAND_TYPE_REGISTER;
-        operand.reg.value = pick_register(rng, want.size, bits, avoid);
-        break;
-    case 2:
-        operand.type = ZYDIS_OPERAND_TYPE_MEMORY;
-        pick_memory(rng, operand, bits, want.size == 7 ? rng.pick(odd_sizes) : bytes_of(want.size));
-        break;
-    case 3:
-        operand.type = ZYDIS_OPERAND_TYPE_IMMEDIATE;
-        operand.imm.u = random_immediate(rng);
-        break;
-    case 4:
-        operand.type = ZYDIS_OPERAND_TYPE_REGISTER;
-        operand.reg.value = static_cast<ZydisRegister>(ZYDIS_REGISTER_ES + rng.below(6));
-        break;
-    case 5:
-        operand.type = ZYDIS_OPERAND_TYPE_REGISTER;
-        operand.reg.value = static_cast<ZydisRegister>(ZYDIS_REGISTER_CR0 + rng.below(9));
-        break;
-    case 6:
-        operand.type = ZYDIS_OPERAND_TYPE_REGISTER;
-        operand.reg.value = static_cast<ZydisRegister>(ZYDIS_REGISTER_DR0 + rng.below(8));
-        break;
-    default: break;
+        case 1:
+            operand.type = ZYDIS_OPERAND_TYPE_REGISTER;
+            operand.reg.value = pick_register(rng, want.size, bits, avoid);
+            break;
+        case 2:
+            operand.type = ZYDIS_OPERAND_TYPE_MEMORY;
+            pick_memory(rng, operand, bits, want.size == 7 ? rng.pick(odd_sizes) : bytes_of(want.size));
+            break;
+        case 3:
+            operand.type = ZYDIS_OPERAND_TYPE_IMMEDIATE;
+            operand.imm.u = random_immediate(rng);
+            break;
+        case 4:
+            operand.type = ZYDIS_OPERAND_TYPE_REGISTER;
+            operand.reg.value = static_cast<ZydisRegister>(ZYDIS_REGISTER_ES + rng.below(6));
+            break;
+        case 5:
+            operand.type = ZYDIS_OPERAND_TYPE_REGISTER;
+            operand.reg.value = static_cast<ZydisRegister>(ZYDIS_REGISTER_CR0 + rng.below(9));
+            break;
+        case 6:
+            operand.type = ZYDIS_OPERAND_TYPE_REGISTER;
+            operand.reg.value = static_cast<ZydisRegister>(ZYDIS_REGISTER_DR0 + rng.below(8));
+            break;
+        default: break;
     }
 }
 
@@ -149,7 +151,8 @@ bool encode_form(Rng& rng, const Unit& unit, const Form& form, unsigned bits, u3
         request.mnemonic = unit.mnemonic;
         request.operand_count = ZyanU8(form.operand_count);
         if (form.lock) request.prefixes |= ZYDIS_ATTRIB_HAS_LOCK;
-        for (unsigned n = 0; n < form.operand_count; ++n) pick_operand(rng, form.operands[n], bits, n == 0 ? avoid : 0, request.operands[n]);
+        for (unsigned n = 0; n < form.operand_count; ++n)
+            pick_operand(rng, form.operands[n], bits, n == 0 ? avoid : 0, request.operands[n]);
         if (unit.row->counted && form.operands[form.operand_count - 1].kind == 1)
             request.operands[form.operand_count - 1].reg.value = ZYDIS_REGISTER_CL;
         fit_immediates(request, form, attempt);

@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <cstring>
 
-#define FAMILY(name) \
-    namespace silicon::x86 { extern const Op name##_ops[]; extern const unsigned name##_op_count; }
+#define FAMILY(name)                                                                                                   \
+    namespace silicon::x86 {                                                                                           \
+    extern const Op name##_ops[];                                                                                      \
+    extern const unsigned name##_op_count;                                                                             \
+    }
 #include "ops_families.inc"
 #undef FAMILY
 
@@ -32,9 +35,7 @@ bool host_has(Feature feature) {
     return reg[w.reg] >> w.bit & 1;
 }
 
-bool exists_in(const Row& row, unsigned bits) {
-    return row.only_mode == 0 || (row.only_mode == 64) == (bits == 64);
-}
+bool exists_in(const Row& row, unsigned bits) { return row.only_mode == 0 || (row.only_mode == 64) == (bits == 64); }
 
 const char* name_of(ZydisMnemonic mnemonic) {
     const char* name = ZydisMnemonicGetString(mnemonic);
@@ -46,11 +47,11 @@ namespace {
 // What would leave the program, whatever the row says.
 bool leaves_the_program(u32 mnemonic) {
     switch (mnemonic) {
-    case ZYDIS_MNEMONIC_SYSCALL:
-    case ZYDIS_MNEMONIC_SYSENTER:
-    case ZYDIS_MNEMONIC_WRFSBASE:
-    case ZYDIS_MNEMONIC_WRGSBASE: return true;
-    default: return false;
+        case ZYDIS_MNEMONIC_SYSCALL:
+        case ZYDIS_MNEMONIC_SYSENTER:
+        case ZYDIS_MNEMONIC_WRFSBASE:
+        case ZYDIS_MNEMONIC_WRGSBASE: return true;
+        default: return false;
     }
 }
 
@@ -66,11 +67,11 @@ Form form_of(const Op& op) {
 
 unsigned size_code(const ZydisDecodedOperand& operand) {
     switch (operand.size) {
-    case 8: return 1;
-    case 16: return 2;
-    case 32: return 3;
-    case 64: return 4;
-    default: return 0;
+        case 8: return 1;
+        case 16: return 2;
+        case 32: return 3;
+        case 64: return 4;
+        default: return 0;
     }
 }
 
@@ -80,10 +81,10 @@ unsigned kind_of(const ZydisDecodedOperand& operand) {
     if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) return 2;
     if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER) return 0;
     switch (ZydisRegisterGetClass(operand.reg.value)) {
-    case ZYDIS_REGCLASS_SEGMENT: return 4;
-    case ZYDIS_REGCLASS_CONTROL: return 5;
-    case ZYDIS_REGCLASS_DEBUG: return 6;
-    default: return 1;
+        case ZYDIS_REGCLASS_SEGMENT: return 4;
+        case ZYDIS_REGCLASS_CONTROL: return 5;
+        case ZYDIS_REGCLASS_DEBUG: return 6;
+        default: return 1;
     }
 }
 
@@ -100,7 +101,7 @@ bool fits(const Form& form, const ZydisDecodedInstruction& insn, const ZydisDeco
 }  // namespace
 
 Forms::Forms() {
-#define FAMILY(name) \
+#define FAMILY(name)                                                                                                   \
     for (unsigned n = 0; n < x86::name##_op_count; ++n) add(x86::name##_ops[n]);
 #include "ops_families.inc"
 #undef FAMILY
@@ -155,23 +156,25 @@ Count count_of(const ZydisDecodedInstruction& insn, const ZydisDecodedOperand* o
 }  // namespace
 
 // Intel SDM vol. 2, "Flags Affected" of each shift and rotate.
-u64 undefined_flags(const Unit& unit, const ZydisDecodedInstruction& insn, const ZydisDecodedOperand* operands, u64 rcx) {
+u64 undefined_flags(const Unit& unit, const ZydisDecodedInstruction& insn, const ZydisDecodedOperand* operands,
+                    u64 rcx) {
     using namespace x86;
     if (!unit.row->counted) return unit.row->flags_undefined;
     const auto [count, width] = count_of(insn, operands, rcx);
     if (count == 0) return 0;
     const u64 overflow = count == 1 ? 0 : flag::of;
     switch (unit.mnemonic) {
-    case ZYDIS_MNEMONIC_SHL:
-    case ZYDIS_MNEMONIC_SHR: return overflow | flag::af | (count >= width ? flag::cf : 0);
-    case ZYDIS_MNEMONIC_SAR: return overflow | flag::af;
-    case ZYDIS_MNEMONIC_SHLD:
-    case ZYDIS_MNEMONIC_SHRD: return count > width ? flag::arithmetic : overflow | flag::af;
-    default: return overflow;
+        case ZYDIS_MNEMONIC_SHL:
+        case ZYDIS_MNEMONIC_SHR: return overflow | flag::af | (count >= width ? flag::cf : 0);
+        case ZYDIS_MNEMONIC_SAR: return overflow | flag::af;
+        case ZYDIS_MNEMONIC_SHLD:
+        case ZYDIS_MNEMONIC_SHRD: return count > width ? flag::arithmetic : overflow | flag::af;
+        default: return overflow;
     }
 }
 
-bool undefined_result(const Unit& unit, const ZydisDecodedInstruction& insn, const ZydisDecodedOperand* operands, u64 rcx) {
+bool undefined_result(const Unit& unit, const ZydisDecodedInstruction& insn, const ZydisDecodedOperand* operands,
+                      u64 rcx) {
     if (unit.mnemonic != ZYDIS_MNEMONIC_SHLD && unit.mnemonic != ZYDIS_MNEMONIC_SHRD) return false;
     const auto [count, width] = count_of(insn, operands, rcx);
     return count > width;

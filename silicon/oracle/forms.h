@@ -57,8 +57,10 @@ const char* name_of(ZydisMnemonic mnemonic);
 
 // The RFLAGS bits that the SDM leaves undefined after this instruction with these registers before it: the row's, or by
 // the count of a shift.
-u64 undefined_flags(const Unit& unit, const ZydisDecodedInstruction& insn, const ZydisDecodedOperand* operands, u64 rcx);
+u64 undefined_flags(const Unit& unit, const ZydisDecodedInstruction& insn, const ZydisDecodedOperand* operands,
+                    u64 rcx);
 // SHLD and SHRD of 16 bits by more than 16: the result is undefined too.
-bool undefined_result(const Unit& unit, const ZydisDecodedInstruction& insn, const ZydisDecodedOperand* operands, u64 rcx);
+bool undefined_result(const Unit& unit, const ZydisDecodedInstruction& insn, const ZydisDecodedOperand* operands,
+                      u64 rcx);
 
 }  // namespace silicon::oracle

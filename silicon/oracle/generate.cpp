@@ -17,7 +17,7 @@ struct Generator::Draft {
     Program program;
     unsigned slot = 0;
     unsigned wanted = 1;
-    u32 pinned = 0;      // registers whose first value something relies on
+    u32 pinned = 0;                                  // registers whose first value something relies on
     bool wants_target = false, wants_flags = false;  // something takes an address, or flags, from the stack
 };
 
@@ -47,17 +47,33 @@ u64 Generator::target(unsigned size_bytes) {
 
 u64 Generator::interesting() {
     static constexpr u64 edges[] = {
-        0, 1, ~u64{0}, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fff'ffff, 0x8000'0000, 0xffff'ffff,
-        0x7fff'ffff'ffff'ffff, 0x8000'0000'0000'0000, 0xffff'ffff'0000'0000, 0x5555'5555'5555'5555, 0xaaaa'aaaa'aaaa'aaaa,
+        0,
+        1,
+        ~u64{0},
+        2,
+        0x7f,
+        0x80,
+        0xff,
+        0x7fff,
+        0x8000,
+        0xffff,
+        0x7fff'ffff,
+        0x8000'0000,
+        0xffff'ffff,
+        0x7fff'ffff'ffff'ffff,
+        0x8000'0000'0000'0000,
+        0xffff'ffff'0000'0000,
+        0x5555'5555'5555'5555,
+        0xaaaa'aaaa'aaaa'aaaa,
     };
     switch (rng_.below(8)) {
-    case 0:
-    case 1: return rng_.pick(edges);
-    case 2: return rng_.below(80);
-    case 3: return rng_.pick(edges) + rng_.below(5) - 2;
-    case 4: return u32(rng_.next());
-    case 5: return rng_.next() & rng_.next() & rng_.next();
-    default: return rng_.next();
+        case 0:
+        case 1: return rng_.pick(edges);
+        case 2: return rng_.below(80);
+        case 3: return rng_.pick(edges) + rng_.below(5) - 2;
+        case 4: return u32(rng_.next());
+        case 5: return rng_.next() & rng_.next() & rng_.next();
+        default: return rng_.next();
     }
 }
 
@@ -90,11 +106,10 @@ void Generator::fill_patch(Draft& draft) {
     const u64 page = (stack - data_at) / page_bytes, end_page = (stack + 7 - data_at) / page_bytes;
     if (!is_writable_page(page) || !is_writable_page(end_page)) return;
     if (draft.wants_flags && rng_.chance(90))
-        p.patch_value = rng_.next() & (x86::flag::all & ~(x86::flag::ac | x86::flag::vm | (rng_.chance(80) ? x86::flag::tf : 0)));
-    else if (draft.wants_target && rng_.chance(70))
-        p.patch_value = way_out(draft.slot);
-    else
-        return;
+        p.patch_value =
+            rng_.next() & (x86::flag::all & ~(x86::flag::ac | x86::flag::vm | (rng_.chance(80) ? x86::flag::tf : 0)));
+    else if (draft.wants_target && rng_.chance(70)) p.patch_value = way_out(draft.slot);
+    else return;
     p.patch_at = stack;
 }
 
@@ -117,10 +132,8 @@ void Generator::aim_memory(Draft& draft, const Decoded& d, const ZydisDecodedOpe
     }
     if (base < 0 || is_pinned(base)) return;
     const u64 at = target(operand.size / 8u) - u64(operand.mem.disp.value);
-    if (index == base)
-        r.gpr[base] = at / (scale + 1);
-    else
-        r.gpr[base] = at - (index >= 0 ? r.gpr[index] * scale : 0);
+    if (index == base) r.gpr[base] = at / (scale + 1);
+    else r.gpr[base] = at - (index >= 0 ? r.gpr[index] * scale : 0);
     r.gpr[base] &= mask;
     if (mask == 0xffff'ffff && draft.program.bits == 64 && rng_.chance(50)) r.gpr[base] |= rng_.next() << 32;
     draft.pinned |= 1u << base;
@@ -129,14 +142,16 @@ void Generator::aim_memory(Draft& draft, const Decoded& d, const ZydisDecodedOpe
 void Generator::aim(Draft& draft, const Decoded& d) {
     for (unsigned n = 0; n < d.insn.operand_count; ++n) {
         const ZydisDecodedOperand& operand = d.operands[n];
-        if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.type == ZYDIS_MEMOP_TYPE_MEM) aim_memory(draft, d, operand);
+        if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.type == ZYDIS_MEMOP_TYPE_MEM)
+            aim_memory(draft, d, operand);
     }
     const auto& first = d.operands[0];
     const auto& second = d.operands[1];
     Registers& r = draft.program.before;
     if (d.insn.meta.category == ZYDIS_CATEGORY_BITBYTE && first.type == ZYDIS_OPERAND_TYPE_MEMORY &&
         second.type == ZYDIS_OPERAND_TYPE_REGISTER && rng_.chance(80)) {  // a bit string: not too far
-        const int reg = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, second.reg.value) - ZYDIS_REGISTER_RAX;
+        const int reg =
+            ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, second.reg.value) - ZYDIS_REGISTER_RAX;
         if (reg >= 0 && reg < 16 && !(draft.pinned >> reg & 1)) r.gpr[reg] = rng_.below(16384) - 8192;
     }
     const bool indirect = d.insn.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && d.insn.raw.imm[0].size == 0;
@@ -145,7 +160,8 @@ void Generator::aim(Draft& draft, const Decoded& d) {
         if (reg >= 0 && reg < 16 && !(draft.pinned >> reg & 1)) r.gpr[reg] = way_out(draft.slot);
     }
     if (d.insn.meta.category == ZYDIS_CATEGORY_RET || indirect) draft.wants_target = true;
-    if (d.insn.mnemonic == ZYDIS_MNEMONIC_POPF || d.insn.mnemonic == ZYDIS_MNEMONIC_POPFD || d.insn.mnemonic == ZYDIS_MNEMONIC_POPFQ)
+    if (d.insn.mnemonic == ZYDIS_MNEMONIC_POPF || d.insn.mnemonic == ZYDIS_MNEMONIC_POPFD ||
+        d.insn.mnemonic == ZYDIS_MNEMONIC_POPFQ)
         draft.wants_flags = true;
 }
 
@@ -154,11 +170,13 @@ static bool is_open_gate(u64 vector) { return vector == 3 || vector == 4 || vect
 
 // What Intel's and AMD's processors do not do alike. Near branches with an operand-size prefix are another such thing.
 static bool is_vendors_own(const Decoded& d) {
-    const bool prefetchw_of_register = d.insn.opcode_map == ZYDIS_OPCODE_MAP_0F && d.insn.opcode == 0x0d && d.insn.raw.modrm.mod == 3;
+    const bool prefetchw_of_register =
+        d.insn.opcode_map == ZYDIS_OPCODE_MAP_0F && d.insn.opcode == 0x0d && d.insn.raw.modrm.mod == 3;
     return prefetchw_of_register;
 }
 
-// Random bytes in the shape of an instruction: prefixes, opcode, ModRM. Finds encodings that an encoder does not choose.
+// Random bytes in the shape of an instruction: prefixes, opcode, ModRM. Finds encodings that an encoder does not
+// choose.
 bool Generator::scribble(Step& step, unsigned bits) {
     u8* to = step.bytes;
     static constexpr u8 segments[] = {0x26, 0x2e, 0x36, 0x3e};
@@ -239,7 +257,8 @@ bool Generator::accept(Draft& draft, Step step) {
     if (step.unit >= 0) {
         if (!d.ok() || d.insn.length != step.length) return false;
         const Unit& unit = forms_.units()[unsigned(step.unit)];
-        if (forms_.unit_of(d.insn, d.operands) != step.unit || !exists_in(*unit.row, p.bits) || is_vendors_own(d)) return false;
+        if (forms_.unit_of(d.insn, d.operands) != step.unit || !exists_in(*unit.row, p.bits) || is_vendors_own(d))
+            return false;
         const bool based = d.insn.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS);
         if (based && (p.bits == 32 || !wishes_.fs_base_is_zero)) return false;
         if (d.insn.mnemonic == ZYDIS_MNEMONIC_INT && is_open_gate(d.operands[0].imm.value.u)) return false;
@@ -254,7 +273,8 @@ bool Generator::accept(Draft& draft, Step step) {
         }
         step.branches = d.insn.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE;
         step.reads = unit.row->flags_read;
-        if (!unit.row->counted && !unit.row->takes_rep) step.defines = unit.row->flags_written & ~unit.row->flags_undefined;
+        if (!unit.row->counted && !unit.row->takes_rep)
+            step.defines = unit.row->flags_written & ~unit.row->flags_undefined;
     }
     p.steps.push_back(step);
     if (p.work_out_ignored()) return true;
@@ -280,9 +300,7 @@ bool Generator::add_step(Draft& draft) {
     return false;
 }
 
-unsigned Generator::pick_bits() {
-    return chosen_[1].empty() || (!chosen_[0].empty() && rng_.chance(80)) ? 64 : 32;
-}
+unsigned Generator::pick_bits() { return chosen_[1].empty() || (!chosen_[0].empty() && rng_.chance(80)) ? 64 : 32; }
 
 Program Generator::make(unsigned slot, unsigned bits, u64 pattern_seed) {
     Draft draft;
@@ -293,13 +311,15 @@ Program Generator::make(unsigned slot, unsigned bits, u64 pattern_seed) {
     draft.wanted = rng_.chance(55) ? 1 : 2 + unsigned(rng_.below(6));
     p.before.rip = slot_address(slot);
     fill_registers(draft);
-    while (p.steps.size() < draft.wanted && add_step(draft)) {}
+    while (p.steps.size() < draft.wanted && add_step(draft)) {
+    }
     p.work_out_ignored();
     fill_patch(draft);
     if (slot == batch_size - 1 && rng_.chance(50) && !p.has_branch()) {
         p.at_edge = true;
         const Decoded last = decode(p.steps.back().bytes, p.steps.back().length, bits);
-        const bool whole = !last.ok() || last.insn.mnemonic == ZYDIS_MNEMONIC_UD0 || last.insn.mnemonic == ZYDIS_MNEMONIC_UD1;
+        const bool whole =
+            !last.ok() || last.insn.mnemonic == ZYDIS_MNEMONIC_UD0 || last.insn.mnemonic == ZYDIS_MNEMONIC_UD1;
         const u64 cut = whole ? 0 : rng_.below(p.steps.back().length);  // of UD0 nobody knows the length
         p.before.rip = code_at + code_bytes - p.code_length() + cut;
     }

@@ -70,7 +70,8 @@ void Host::spawn() {
     char ready;
     if (read(from_child_, &ready, 1) != 1) {
         reap();
-        throw std::runtime_error("the bare-host child did not start: it could not map its pages at the fixed addresses");
+        throw std::runtime_error(
+            "the bare-host child did not start: it could not map its pages at the fixed addresses");
     }
     read_own_ranges();
 }
@@ -116,7 +117,8 @@ void Host::read_own_ranges() {
     while (std::fgets(line, sizeof line, maps)) {
         unsigned long begin, end;
         if (std::sscanf(line, "%lx-%lx", &begin, &end) != 2) continue;
-        const bool both = (begin >= code_at && end <= code_at + code_bytes) || (begin >= data_at && end <= data_at + data_bytes);
+        const bool both =
+            (begin >= code_at && end <= code_at + code_bytes) || (begin >= data_at && end <= data_at + data_bytes);
         if (!both) own_.push_back({begin, end});
     }
     std::fclose(maps);

@@ -27,10 +27,10 @@ class Host {
     Pattern& pattern() const;  // of the data pages; call `pattern_changed` after writing
     void pattern_changed();
 
-    void start(unsigned jobs);      // sets the child to work on jobs 0 …
-    bool wait(std::string& why);    // false: the child died; a new one is there, the results are not
-    bool is_own(u64 address) const; // the child's own memory, which the soft side does not have
-    bool has_fs_base() const;       // FS overrides have base 0 there
+    void start(unsigned jobs);       // sets the child to work on jobs 0 …
+    bool wait(std::string& why);     // false: the child died; a new one is there, the results are not
+    bool is_own(u64 address) const;  // the child's own memory, which the soft side does not have
+    bool has_fs_base() const;        // FS overrides have base 0 there
 
   private:
     struct Shared;

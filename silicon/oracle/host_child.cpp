@@ -27,23 +27,24 @@ struct State {
     u64 rflags;
     u64 host_rsp;
     u64 host_fs;
-    u64 inside;       // 1 while a program runs
+    u64 inside;  // 1 while a program runs
     u64 data_selector;
-    u32 far_offset;   // 32-bit programs are entered by a far jump
+    u32 far_offset;  // 32-bit programs are entered by a far jump
     u16 far_selector;
     u16 pad;
     u64 sets_fs;
 };
 static_assert(offsetof(State, rip) == 0x80 && offsetof(State, rflags) == 0x88 && offsetof(State, host_rsp) == 0x90);
-static_assert(offsetof(State, host_fs) == 0x98 && offsetof(State, inside) == 0xa0 && offsetof(State, data_selector) == 0xa8);
+static_assert(offsetof(State, host_fs) == 0x98 && offsetof(State, inside) == 0xa0 &&
+              offsetof(State, data_selector) == 0xa8);
 static_assert(offsetof(State, far_offset) == 0xb0 && offsetof(State, sets_fs) == 0xb8);
 static_assert(state_at == 0x1ffe0000 && end_at == 0x1fff0000);
 
 }  // namespace
 
 // Enter: remember the host's stack and FS base, take the program's registers, jump. The end stub is copied to `end_at`:
-// it keeps the registers without touching the flags, then goes back to who called enter. GCC's own registers are saved on
-// the host's stack. `oracle_recover` is where a signal handler returns to after a fault.
+// it keeps the registers without touching the flags, then goes back to who called enter. GCC's own registers are saved
+// on the host's stack. `oracle_recover` is where a signal handler returns to after a fault.
 asm(R"(
     .set S, 0x1ffe0000
     .macro oracle_load
@@ -171,7 +172,9 @@ void on_signal(int number, siginfo_t*, void* context) {
     for (unsigned n = 0; n < 16; ++n) r.after.gpr[n] = static_cast<u64>(gregs[own_registers[n]]);
     r.after.rip = static_cast<u64>(gregs[REG_RIP]);
     r.after.rflags = static_cast<u64>(gregs[REG_EFL]);
-    r.ending = number == SIGALRM ? u32{timed_out} : number == SIGSYS ? u32{escaped} : static_cast<u32>(gregs[REG_TRAPNO]);
+    r.ending = number == SIGALRM  ? u32{timed_out}
+               : number == SIGSYS ? u32{escaped}
+                                  : static_cast<u32>(gregs[REG_TRAPNO]);
     r.error = static_cast<u32>(gregs[REG_ERR]);
     r.address = static_cast<u64>(gregs[REG_CR2]);
     gregs[REG_RIP] = static_cast<greg_t>(recover_at);
@@ -198,10 +201,8 @@ void run_job(Job& job) {
     r.ending = ended;
     r.error = 0;
     r.address = 0;
-    if (job.bits == 32)
-        oracle_enter32();
-    else
-        oracle_enter();
+    if (job.bits == 32) oracle_enter32();
+    else oracle_enter();
     if (r.ending == ended) {
         std::memcpy(r.after.gpr, s.gpr, sizeof s.gpr);
         r.after.rflags = s.rflags;
@@ -225,7 +226,8 @@ void place_pages(int code_file) {
         if (n != absent_page) place(data_at + n * page_bytes, page_bytes, PROT_READ | PROT_WRITE, anonymous, -1);
     auto* end = reinterpret_cast<u8*>(end_at);
     std::memcpy(end, oracle_end, static_cast<size_t>(oracle_stubs_end - oracle_end));
-    std::memcpy(reinterpret_cast<void*>(recover_at), oracle_recover, static_cast<size_t>(oracle_stubs_end - oracle_recover));
+    std::memcpy(reinterpret_cast<void*>(recover_at), oracle_recover,
+                static_cast<size_t>(oracle_stubs_end - oracle_recover));
     const u8 far_jump[] = {0xea, 0x00, 0x00, 0xff, 0x1f, 0x33, 0x00};  // jmp 0x33:end_at
     std::memcpy(reinterpret_cast<void*>(end32_at), far_jump, sizeof far_jump);
     mprotect(end, page_bytes, PROT_READ | PROT_EXEC);
@@ -240,10 +242,11 @@ void catch_signals() {
     if (memory == MAP_FAILED) die("oracle: no memory for the signal stack\n");
     const stack_t stack{memory, 0, stack_bytes};
     sigaltstack(&stack, nullptr);
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_sigaction = on_signal;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    for (const int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGALRM, SIGSYS}) sigaction(number, &action, nullptr);
+    for (const int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGALRM, SIGSYS})
+        sigaction(number, &action, nullptr);
 }
 
 // A program that goes astray may find a SYSCALL or INT 0x80 among its bytes: only what the child needs is let through.
@@ -255,7 +258,8 @@ void forbid_system_calls() {
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, count + 1),
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
     };
-    for (u32 n = 0; n < count; ++n) filter[3 + n] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, allowed[n], static_cast<u8>(count - n), 0);
+    for (u32 n = 0; n < count; ++n)
+        filter[3 + n] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, allowed[n], static_cast<u8>(count - n), 0);
     filter[3 + count] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP);
     filter[4 + count] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     const sock_fprog program{count + 5, filter};

@@ -1,4 +1,5 @@
-// What the child of the oracle's host side does. Compiled without stack protector: its signal handler starts with FS = 0.
+// What the child of the oracle's host side does. Compiled without stack protector: its signal handler starts with FS =
+// 0.
 #pragma once
 
 #include "silicon/oracle/layout.h"

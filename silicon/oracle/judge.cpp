@@ -25,7 +25,8 @@ std::string both(const char* what, u64 host, u64 soft) {
 void compare_registers(const Program& program, const Result& host, const Result& soft, std::vector<std::string>& out) {
     const u64 mask = program.bits == 32 ? 0xffff'ffff : ~u64{0};
     for (unsigned n = 0; n < (program.bits == 32 ? 8u : 16u); ++n)
-        if ((host.after.gpr[n] ^ soft.after.gpr[n]) & mask) out.push_back(both(names[n], host.after.gpr[n], soft.after.gpr[n]));
+        if ((host.after.gpr[n] ^ soft.after.gpr[n]) & mask)
+            out.push_back(both(names[n], host.after.gpr[n], soft.after.gpr[n]));
     if (host.after.rip != soft.after.rip) out.push_back(both("rip", host.after.rip, soft.after.rip));
     const u64 flags = compared_flags(program, host);
     if ((host.after.rflags ^ soft.after.rflags) & flags)
@@ -42,10 +43,11 @@ void compare_memory(const Result& host, const Result& soft, std::vector<std::str
         for (unsigned n = 0; n < count; ++n) {
             const Change& c = mine.changes[n];
             bool same = false;
-            for (unsigned i = 0; i < std::min(other.change_count, Result::most_changes); ++i) same |= other.changes[i] == c;
+            for (unsigned i = 0; i < std::min(other.change_count, Result::most_changes); ++i)
+                same |= other.changes[i] == c;
             if (same) continue;
-            std::snprintf(text, sizeof text, "memory  %s [%#llx] = 0x%016llx", side, static_cast<unsigned long long>(c.address),
-                          static_cast<unsigned long long>(c.value));
+            std::snprintf(text, sizeof text, "memory  %s [%#llx] = 0x%016llx", side,
+                          static_cast<unsigned long long>(c.address), static_cast<unsigned long long>(c.value));
             out.push_back(text);
         }
     };
@@ -58,22 +60,23 @@ void compare_memory(const Result& host, const Result& soft, std::vector<std::str
 std::string describe_ending(const Result& result) {
     char text[96];
     switch (result.ending) {
-    case ended: return "ran to its end";
-    case timed_out: return "ran for too long";
-    case unexpected: std::snprintf(text, sizeof text, "left with exit kind %u", result.error); return text;
-    case x86::vector_pf:
-        std::snprintf(text, sizeof text, "page fault, error %#x at %#llx", result.error, static_cast<unsigned long long>(result.address));
-        return text;
-    default: std::snprintf(text, sizeof text, "exception %u, error %#x", result.ending, result.error); return text;
+        case ended: return "ran to its end";
+        case timed_out: return "ran for too long";
+        case unexpected: std::snprintf(text, sizeof text, "left with exit kind %u", result.error); return text;
+        case x86::vector_pf:
+            std::snprintf(text, sizeof text, "page fault, error %#x at %#llx", result.error,
+                          static_cast<unsigned long long>(result.address));
+            return text;
+        default: std::snprintf(text, sizeof text, "exception %u, error %#x", result.ending, result.error); return text;
     }
 }
 
-// A program that stopped at one of its instructions has executed those before it: what they left undefined does not count.
+// A program that stopped at one of its instructions has executed those before it: what they left undefined does not
+// count.
 u64 compared_flags(const Program& program, const Result& result) {
     const int step = result.ending == ended ? int(program.steps.size()) : program.step_at(result.after.rip);
     u64 ignored = 0;
-    if (step >= 0 && size_t(step) < program.ignored.size())
-        ignored = program.ignored[size_t(step)];
+    if (step >= 0 && size_t(step) < program.ignored.size()) ignored = program.ignored[size_t(step)];
     else
         for (const u64 flags : program.ignored) ignored |= flags;
     return all & ~rf & ~ignored;
@@ -84,7 +87,8 @@ Verdict compare(const Program& program, const Result& host, const Result& soft) 
     const bool page_fault = host.ending == x86::vector_pf && soft.ending == x86::vector_pf;
     const u32 ignored_error = page_fault && host.address >= user_end ? 1 : 0;
     const bool same_address = !page_fault || host.address == soft.address;
-    if (host.ending != soft.ending || ((host.error ^ soft.error) & ~ignored_error && host.ending < ended) || !same_address)
+    if (host.ending != soft.ending || ((host.error ^ soft.error) & ~ignored_error && host.ending < ended) ||
+        !same_address)
         v.differences.push_back("ending  host " + describe_ending(host) + "; soft " + describe_ending(soft));
     compare_registers(program, host, soft, v.differences);
     compare_memory(host, soft, v.differences);
@@ -126,24 +130,28 @@ bool vendors_differ(const Program& program, const Result& host, const Result& so
     const Decoded d = decode(program.steps[size_t(step)].bytes, program.steps[size_t(step)].length, program.bits);
     if (!d.ok()) return false;
     switch (d.insn.mnemonic) {
-    case ZYDIS_MNEMONIC_CALL:
-        return soft.ending == x86::vector_gp && (host.ending == x86::vector_pf || host.ending == x86::vector_ss);
-    case ZYDIS_MNEMONIC_POPA:
-    case ZYDIS_MNEMONIC_POPAD: return soft.ending < ended && soft.ending == host.ending && soft.address == host.address;
-    default: return false;
+        case ZYDIS_MNEMONIC_CALL:
+            return soft.ending == x86::vector_gp && (host.ending == x86::vector_pf || host.ending == x86::vector_ss);
+        case ZYDIS_MNEMONIC_POPA:
+        case ZYDIS_MNEMONIC_POPAD:
+            return soft.ending < ended && soft.ending == host.ending && soft.address == host.address;
+        default: return false;
     }
 }
 
-// An access over the end of a 4 GiB segment: the SDM leaves open whether it faults (vol. 3, "Limit Checking"). The program
-// stopped at a fault, so the registers are those of the instruction.
+// An access over the end of a 4 GiB segment: the SDM leaves open whether it faults (vol. 3, "Limit Checking"). The
+// program stopped at a fault, so the registers are those of the instruction.
 bool over_the_end(const Program& program, const Result& host, const Result& soft) {
     const auto is_limit = [](u32 ending) { return ending == x86::vector_gp || ending == x86::vector_ss; };
     const int step = program.step_at(soft.after.rip);
-    if (program.bits != 32 || !(is_limit(host.ending) || is_limit(soft.ending)) || step < 0 || size_t(step) >= program.steps.size())
+    if (program.bits != 32 || !(is_limit(host.ending) || is_limit(soft.ending)) || step < 0 ||
+        size_t(step) >= program.steps.size())
         return false;
     const Decoded d = decode(program.steps[size_t(step)].bytes, program.steps[size_t(step)].length, 32);
     const auto value = [&](ZydisRegister reg) {
-        return reg == ZYDIS_REGISTER_NONE ? 0 : u32(soft.after.gpr[ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg))]);
+        return reg == ZYDIS_REGISTER_NONE ? 0
+                                          : u32(soft.after.gpr[ZydisRegisterGetId(
+                                                ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg))]);
     };
     for (unsigned n = 0; d.ok() && n < d.insn.operand_count; ++n) {
         const auto& mem = d.operands[n].mem;
@@ -158,7 +166,8 @@ bool over_the_end(const Program& program, const Result& host, const Result& soft
 
 // Not judged: what ran away, what touched memory that only the child has, what the manuals leave to the processor.
 Verdict Judge::weigh(const Program& program, const Result& on_host, const Result& on_soft) {
-    if (on_soft.ending == timed_out || on_host.ending == escaped || went_astray(program, on_soft)) return {Verdict::NotJudged, {}};
+    if (on_soft.ending == timed_out || on_host.ending == escaped || went_astray(program, on_soft))
+        return {Verdict::NotJudged, {}};
     Result host_result = on_host;
     if (on_host.ending == x86::vector_ac) return {Verdict::NotJudged, {}};  // alignment checks: not built yet
     // Linux reports INT3 and INTO behind the instruction, as the processor pushes it; VMX on it.
@@ -169,7 +178,8 @@ Verdict Judge::weigh(const Program& program, const Result& on_host, const Result
     if (v.kind == Verdict::Differs && vendors_differ(program, on_host, on_soft)) return {Verdict::NotJudged, {}};
     if (v.kind == Verdict::Differs && over_the_end(program, on_host, on_soft)) return {Verdict::NotJudged, {}};
     const u64 end = program.at_edge ? code_at + code_bytes : program.before.rip + slot_bytes;
-    if (v.kind == Verdict::Differs && soft.strays(job_of(program), program.before.rip, end)) return {Verdict::NotJudged, {}};
+    if (v.kind == Verdict::Differs && soft.strays(job_of(program), program.before.rip, end))
+        return {Verdict::NotJudged, {}};
     const bool own = on_soft.ending == x86::vector_pf && host.is_own(on_soft.address);
     return v.kind == Verdict::Differs && own ? Verdict{Verdict::NotJudged, {}} : v;
 }
@@ -188,7 +198,8 @@ Verdict Judge::judge_one(const Program& program, Result& on_host, Result& on_sof
     return weigh(program, on_host, on_soft);
 }
 
-void Judge::judge_batch(const std::vector<Program>& programs, std::vector<Verdict>& verdicts, std::vector<Result>& soft_results) {
+void Judge::judge_batch(const std::vector<Program>& programs, std::vector<Verdict>& verdicts,
+                        std::vector<Result>& soft_results) {
     if (programs.empty()) return;
     use_pattern(programs[0].pattern_seed);
     std::memset(host.code(), 0xcc, code_bytes);
@@ -203,7 +214,8 @@ void Judge::judge_batch(const std::vector<Program>& programs, std::vector<Verdic
     for (unsigned n = 0; n < programs.size(); ++n) soft.run(job_of(programs[n]), soft_results[n]);
     std::string why;
     if (host.wait(why)) {
-        for (unsigned n = 0; n < programs.size(); ++n) verdicts[n] = weigh(programs[n], host.job(n).result, soft_results[n]);
+        for (unsigned n = 0; n < programs.size(); ++n)
+            verdicts[n] = weigh(programs[n], host.job(n).result, soft_results[n]);
         return;
     }
     std::fprintf(stderr, "oracle: the bare-host child died (%s); running its batch one by one\n", why.c_str());

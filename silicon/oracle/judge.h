@@ -29,7 +29,8 @@ class Judge {
     // One program by itself. The pattern is the program's.
     Verdict judge_one(const Program& program, Result& on_host, Result& on_soft);
     // A whole batch, both sides at the same time: programs[n] in slot n. Verdicts in order.
-    void judge_batch(const std::vector<Program>& programs, std::vector<Verdict>& verdicts, std::vector<Result>& soft_results);
+    void judge_batch(const std::vector<Program>& programs, std::vector<Verdict>& verdicts,
+                     std::vector<Result>& soft_results);
     // A smaller program that still differs.
     Program minimise(const Program& program);
 

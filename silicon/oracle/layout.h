@@ -12,7 +12,8 @@
 
 namespace silicon::oracle {
 
-inline constexpr u64 state_at = 0x1ffe'0000, end_at = 0x1fff'0000, end32_at = end_at + 0x800, recover_at = end_at + 0xc00;
+inline constexpr u64 state_at = 0x1ffe'0000, end_at = 0x1fff'0000, end32_at = end_at + 0x800,
+                     recover_at = end_at + 0xc00;
 inline constexpr u64 code_at = 0x2000'0000, code_bytes = 16 * page_bytes;
 inline constexpr u64 data_at = 0x2010'0000, data_pages = 6, data_bytes = data_pages * page_bytes;
 inline constexpr u64 read_only_page = 3, absent_page = 4;
@@ -35,14 +36,19 @@ struct Change {
 };
 
 // How a program came to an end: an exception vector, or one of these.
-enum Ending : u32 { ended = 0x100, timed_out = 0x101, unexpected = 0x102, escaped = 0x103 };  // escaped: made a system call
+enum Ending : u32 {
+    ended = 0x100,
+    timed_out = 0x101,
+    unexpected = 0x102,
+    escaped = 0x103
+};  // escaped: made a system call
 
 struct Result {
     Registers after;
-    u32 ending;       // vector or Ending
-    u32 error;        // error code of the exception; of `unexpected`: the exit kind
-    u64 address;      // CR2 of a page fault
-    u32 change_count; // words changed; the first `most_changes` are listed, all are in the hash
+    u32 ending;        // vector or Ending
+    u32 error;         // error code of the exception; of `unexpected`: the exit kind
+    u64 address;       // CR2 of a page fault
+    u32 change_count;  // words changed; the first `most_changes` are listed, all are in the hash
     u64 change_hash;
     static constexpr unsigned most_changes = 24;
     Change changes[most_changes];

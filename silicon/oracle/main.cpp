@@ -37,7 +37,8 @@ constexpr const char* help =
 double number(const char* option, const char* text) {
     char* end;
     const double value = std::strtod(text, &end);
-    if (end == text || *end || value < 0) wrong_use("not a number that would do:", (std::string(option) + " " + text).c_str());
+    if (end == text || *end || value < 0)
+        wrong_use("not a number that would do:", (std::string(option) + " " + text).c_str());
     return value;
 }
 
@@ -82,7 +83,8 @@ Options parse(int argc, char** argv) {
         }
         if (file_option(o, n, argc, argv)) continue;
         if (flag_option(o, argv[n])) continue;
-        if (n + 1 == argc || !value_option(o, argv[n], argv[n + 1])) wrong_use("no such option, or it lacks its value:", argv[n]);
+        if (n + 1 == argc || !value_option(o, argv[n], argv[n + 1]))
+            wrong_use("no such option, or it lacks its value:", argv[n]);
         ++n;
     }
     if (o.wishes.bits != 0 && o.wishes.bits != 32 && o.wishes.bits != 64) wrong_use("--bits", "takes 64 or 32");

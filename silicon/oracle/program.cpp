@@ -35,7 +35,8 @@ bool Program::has_branch() const {
     return false;
 }
 
-// With a branch (RET may go back) nobody knows what was executed: flags that anything leaves undefined are so everywhere.
+// With a branch (RET may go back) nobody knows what was executed: flags that anything leaves undefined are so
+// everywhere.
 bool Program::work_out_ignored() {
     const bool straight = std::none_of(steps.begin(), steps.end(), [](const Step& step) { return step.branches; });
     u64 undefined = 0;
@@ -92,7 +93,8 @@ void write_way_out(unsigned slot, unsigned bits, u8* code_area) {
 // Words that make carries, signs, zeros and pointers likely.
 void make_pattern(u64 seed, Pattern& pattern) {
     Rng rng(seed);
-    const u64 edges[] = {0, 0, ~u64{0}, 1, u64{1} << 63, 0x7fff'ffff'ffff'ffff, 0x8000'0000'8000'0000, 0x80, 0xffff'ffff, 0x8000};
+    const u64 edges[] = {0,    0,           ~u64{0}, 1, u64{1} << 63, 0x7fff'ffff'ffff'ffff, 0x8000'0000'8000'0000,
+                         0x80, 0xffff'ffff, 0x8000};
     for (size_t at = 0; at < pattern.size(); at += 8) {
         u64 word = rng.next();
         const u64 kind = rng.below(10);
@@ -133,7 +135,8 @@ std::string disassemble(const Step& step, unsigned bits, u64 address) {
     static const bool ready = ZYAN_SUCCESS(ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL));
     (void)ready;
     char text[128];
-    ZydisFormatterFormatInstruction(&formatter, &d.insn, d.operands, d.insn.operand_count_visible, text, sizeof text, address, nullptr);
+    ZydisFormatterFormatInstruction(&formatter, &d.insn, d.operands, d.insn.operand_count_visible, text, sizeof text,
+                                    address, nullptr);
     if (!step.branch_bytes) return text;
     return std::string(text) + "  (over " + std::to_string(step.skip) + ")";
 }

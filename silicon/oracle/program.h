@@ -13,11 +13,11 @@ namespace silicon::oracle {
 struct Step {
     u8 bytes[15];
     u8 length = 0;
-    int unit = -1;          // place in Forms::units; -1: nothing of the table (invalid on both sides)
-    u8 branch_bytes = 0;    // of the relative displacement at the end
-    u8 skip = 0;            // instructions that a taken branch jumps over
-    u64 undefined = 0;      // flags it may leave undefined
-    u64 defines = 0;        // flags it writes in any case
+    int unit = -1;        // place in Forms::units; -1: nothing of the table (invalid on both sides)
+    u8 branch_bytes = 0;  // of the relative displacement at the end
+    u8 skip = 0;          // instructions that a taken branch jumps over
+    u64 undefined = 0;    // flags it may leave undefined
+    u64 defines = 0;      // flags it writes in any case
     u64 reads = 0;
     bool branches = false;
 };
@@ -28,7 +28,7 @@ struct Program {
     Registers before{};
     u64 patch_at = 0, patch_value = 0;
     u64 pattern_seed = 0;
-    bool at_edge = false;   // ends with the code area, or is cut by it: what follows is a fetch fault
+    bool at_edge = false;  // ends with the code area, or is cut by it: what follows is a fetch fault
     // Flags not to compare when the program stops at step n (its size: has run to its end).
     std::vector<u64> ignored;
 

@@ -13,13 +13,12 @@ namespace silicon::oracle {
 
 namespace {
 
-double now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 std::string free_name(const std::string& stem) {
     for (unsigned n = 1;; ++n)
-        if (const std::string name = stem + "_" + std::to_string(n) + ".toml"; !std::filesystem::exists(name)) return name;
+        if (const std::string name = stem + "_" + std::to_string(n) + ".toml"; !std::filesystem::exists(name))
+            return name;
 }
 
 std::string row_name(const Unit& unit) { return std::string(name_of(unit.mnemonic)) + " " + unit.row->operands; }
@@ -27,11 +26,15 @@ std::string row_name(const Unit& unit) { return std::string(name_of(unit.mnemoni
 }  // namespace
 
 Session::Session(const Options& options)
-    : options_(options), generator_(forms_, [&] {
-          Wishes wishes = options.wishes;
-          wishes.fs_base_is_zero = judge_.host.has_fs_base();
-          return wishes;
-      }(), options.seed),
+    : options_(options),
+      generator_(
+          forms_,
+          [&] {
+              Wishes wishes = options.wishes;
+              wishes.fs_base_is_zero = judge_.host.has_fs_base();
+              return wishes;
+          }(),
+          options.seed),
       unit_failed_(forms_.units().size() + 1) {}
 
 // Instructions that were executed: those before the one that faulted, and that one. After a branch nobody knows.
@@ -53,7 +56,9 @@ void Session::count_steps(const Program& program, const Result& soft) {
 
 void Session::report_failure(const Program& program) {
     const auto unit_of = [&](const Step& step) { return step.unit < 0 ? forms_.units().size() : size_t(step.unit); };
-    if (std::any_of(program.steps.begin(), program.steps.end(), [&](const Step& s) { return unit_failed_[unit_of(s)]; })) return;
+    if (std::any_of(program.steps.begin(), program.steps.end(),
+                    [&](const Step& s) { return unit_failed_[unit_of(s)]; }))
+        return;
     const Program small = judge_.minimise(program);
     const size_t unit = unit_of(small.steps.back());
     Result on_host{}, on_soft{};
@@ -61,12 +66,14 @@ void Session::report_failure(const Program& program) {
     for (const Step& step : small.steps) unit_failed_[unit_of(step)] = true;
     ++failed_;
     const std::string text = case_text(small, on_host);
-    std::printf("\n==== the software CPU differs from this processor (%u)\n%s", failed_, story(small, on_host, on_soft, verdict).c_str());
+    std::printf("\n==== the software CPU differs from this processor (%u)\n%s", failed_,
+                story(small, on_host, on_soft, verdict).c_str());
     if (options_.keep.empty()) {
         std::printf("as a case for tests/instructions/cases/:\n%s", text.c_str());
         return;
     }
-    const std::string name = free_name(options_.keep + "/" + (unit == forms_.units().size() ? "invalid" : name_of(forms_.units()[unit].mnemonic)));
+    const std::string name = free_name(
+        options_.keep + "/" + (unit == forms_.units().size() ? "invalid" : name_of(forms_.units()[unit].mnemonic)));
     std::ofstream(name) << text;
     std::printf("kept as %s\n", name.c_str());
 }
@@ -106,10 +113,12 @@ int Session::run() {
         print_json(seconds);
     } else {
         print_families();
-        std::printf("seed %llu: %llu instructions in %llu programs (%llu ended in a fault) in %.1f s, %.0f a second; %llu not judged; %u differ\n",
-                    static_cast<unsigned long long>(options_.seed), static_cast<unsigned long long>(judged_),
-                    static_cast<unsigned long long>(programs_judged_), static_cast<unsigned long long>(faulted_), seconds,
-                    double(judged_) / seconds, static_cast<unsigned long long>(not_judged_), failed_);
+        std::printf(
+            "seed %llu: %llu instructions in %llu programs (%llu ended in a fault) in %.1f s, %.0f a second; %llu not "
+            "judged; %u differ\n",
+            static_cast<unsigned long long>(options_.seed), static_cast<unsigned long long>(judged_),
+            static_cast<unsigned long long>(programs_judged_), static_cast<unsigned long long>(faulted_), seconds,
+            double(judged_) / seconds, static_cast<unsigned long long>(not_judged_), failed_);
     }
     return failed_ || rarely_judged() ? 1 : 0;
 }
@@ -150,22 +159,26 @@ void Session::print_families() const {
     }
     for (const auto& [name, counts] : families)
         if (counts.first)
-            std::printf("%-10s %12llu judged, %llu of them faulted\n", name.c_str(), static_cast<unsigned long long>(counts.first),
-                        static_cast<unsigned long long>(counts.second));
+            std::printf("%-10s %12llu judged, %llu of them faulted\n", name.c_str(),
+                        static_cast<unsigned long long>(counts.first), static_cast<unsigned long long>(counts.second));
 }
 
 void Session::print_json(double seconds) const {
-    std::printf("{\"seed\": %llu, \"instructions\": %llu, \"programs\": %llu, \"faulted\": %llu, \"not_judged\": %llu, \"differ\": %u, "
-                "\"seconds\": %.3f, \"rows\": [",
-                static_cast<unsigned long long>(options_.seed), static_cast<unsigned long long>(judged_),
-                static_cast<unsigned long long>(programs_judged_), static_cast<unsigned long long>(faulted_),
-                static_cast<unsigned long long>(not_judged_), failed_, seconds);
+    std::printf(
+        "{\"seed\": %llu, \"instructions\": %llu, \"programs\": %llu, \"faulted\": %llu, \"not_judged\": %llu, "
+        "\"differ\": %u, "
+        "\"seconds\": %.3f, \"rows\": [",
+        static_cast<unsigned long long>(options_.seed), static_cast<unsigned long long>(judged_),
+        static_cast<unsigned long long>(programs_judged_), static_cast<unsigned long long>(faulted_),
+        static_cast<unsigned long long>(not_judged_), failed_, seconds);
     const char* comma = "";
     for (const Unit& unit : forms_.units()) {
         if (!covered(unit)) continue;
-        std::printf("%s\n  {\"family\": \"%s\", \"mnemonic\": \"%s\", \"operands\": \"%s\", \"judged\": %llu, \"faulted\": %llu}", comma,
-                    unit.row->family, name_of(unit.mnemonic), unit.row->operands, static_cast<unsigned long long>(unit.judged),
-                    static_cast<unsigned long long>(unit.faulted));
+        std::printf(
+            "%s\n  {\"family\": \"%s\", \"mnemonic\": \"%s\", \"operands\": \"%s\", \"judged\": %llu, \"faulted\": "
+            "%llu}",
+            comma, unit.row->family, name_of(unit.mnemonic), unit.row->operands,
+            static_cast<unsigned long long>(unit.judged), static_cast<unsigned long long>(unit.faulted));
         comma = ",";
     }
     std::printf("\n]}\n");
@@ -180,7 +193,8 @@ int Session::record() {
             const Decoded d = decode(step.bytes, step.length, program.bits);
             const int unit = d.ok() ? forms_.unit_of(d.insn, d.operands) : -1;
             if (unit < 0) continue;
-            step.undefined = undefined_flags(forms_.units()[size_t(unit)], d.insn, d.operands, program.before.gpr[x86::rcx]);
+            step.undefined =
+                undefined_flags(forms_.units()[size_t(unit)], d.insn, d.operands, program.before.gpr[x86::rcx]);
             step.defines = forms_.units()[size_t(unit)].row->flags_written & ~step.undefined;
             step.branches = d.insn.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE;
         }
@@ -208,8 +222,10 @@ int Session::replay() {
         if (same) continue;
         ++failed;
         std::printf("%s", story(c.program, on_host, on_soft, mutual).c_str());
-        for (const std::string& text : soft.differences) std::printf("    expected (as host) against soft: %s\n", text.c_str());
-        for (const std::string& text : host.differences) std::printf("    expected (as host) against this processor (as soft): %s\n", text.c_str());
+        for (const std::string& text : soft.differences)
+            std::printf("    expected (as host) against soft: %s\n", text.c_str());
+        for (const std::string& text : host.differences)
+            std::printf("    expected (as host) against this processor (as soft): %s\n", text.c_str());
     }
     return failed ? 1 : 0;
 }

@@ -61,7 +61,8 @@ void Soft::build_tables() {
     map_page(end_at, end_page, user);
     for (u64 n = 0; n < data_pages; ++n)
         if (n != absent_page)
-            map_page(data_at + n * page_bytes, data_page + n * page_bytes, user | no_execute | (is_writable_page(n) ? writable : 0));
+            map_page(data_at + n * page_bytes, data_page + n * page_bytes,
+                     user | no_execute | (is_writable_page(n) ? writable : 0));
     map_page(idt_at, idt_page, no_execute);
     map_page(tss_at, tss_page, no_execute);
     memory_.get()[tss_page + 0x66] = memory_.get()[tss_page + 0x67] = 0xff;  // no I/O bitmap: every port is refused
@@ -78,7 +79,8 @@ void Soft::set_segments(unsigned bits) {
     for (const Seg which : {Seg::Ds, Seg::Es}) cpu_->at(which) = bits == 32 ? data : null;
     for (const Seg which : {Seg::Fs, Seg::Gs, Seg::Ldtr}) cpu_->at(which) = null;
     cpu_->at(Seg::Ss) = data;
-    cpu_->at(Seg::Cs) = bits == 32 ? Segment{0, ~u32{0}, user_code | ar::db, 0x23} : Segment{0, ~u32{0}, user_code | ar::l, 0x33};
+    cpu_->at(Seg::Cs) =
+        bits == 32 ? Segment{0, ~u32{0}, user_code | ar::db, 0x23} : Segment{0, ~u32{0}, user_code | ar::l, 0x33};
     cpu_->at(Seg::Tr) = Segment{tss_at, 0x67, 0xb | ar::present, 0x40};
 }
 
@@ -105,17 +107,17 @@ void Soft::set_state(const Job& job) {
 void Soft::read_ending(const Job& job, const ExitRecord& exit, Result& result) {
     const u64 end = job.bits == 32 ? end32_at : end_at;
     switch (exit.kind) {
-    case ExitKind::Exception:
-        result.ending = exit.interruption_info & 0xff;
-        result.error = exit.interruption_info >> 11 & 1 ? exit.interruption_error : 0;
-        if (result.ending == vector_pf) result.address = exit.qualification;
-        if (result.ending == vector_ud && cpu_->rip == end) result.ending = ended;
-        break;
-    case ExitKind::BudgetSpent: result.ending = timed_out; break;
-    default:
-        result.ending = unexpected;
-        result.error = static_cast<u32>(exit.kind);
-        break;
+        case ExitKind::Exception:
+            result.ending = exit.interruption_info & 0xff;
+            result.error = exit.interruption_info >> 11 & 1 ? exit.interruption_error : 0;
+            if (result.ending == vector_pf) result.address = exit.qualification;
+            if (result.ending == vector_ud && cpu_->rip == end) result.ending = ended;
+            break;
+        case ExitKind::BudgetSpent: result.ending = timed_out; break;
+        default:
+            result.ending = unexpected;
+            result.error = static_cast<u32>(exit.kind);
+            break;
     }
 }
 

@@ -87,7 +87,8 @@ constexpr T pext(T a, T mask) {
 
 static_assert(tzcnt<u16>(0).value == 16 && tzcnt<u16>(0).flags.cf() && tzcnt<u32>(1).flags.zf());
 static_assert(lzcnt<u64>(1).value == 63 && lzcnt<u16>(0x8000).flags.zf() && !lzcnt<u16>(1).flags.cf());
-static_assert(popcnt<u32>(0xf).value == 4 && popcnt<u32>(0xf).flags.bits() == 0 && popcnt<u64>(0).flags.bits() == flag::zf);
+static_assert(popcnt<u32>(0xf).value == 4 && popcnt<u32>(0xf).flags.bits() == 0 &&
+              popcnt<u64>(0).flags.bits() == flag::zf);
 static_assert(byte_swap<u32>(0x01020304) == 0x04030201 && byte_swap<u16>(0x0102) == 0x0201);
 static_assert(andn<u32>(0xff, 0xf0f).value == 0xf00 && bextr<u32>(0xabcd, 0x0804).value == 0xbc);
 static_assert(bextr<u64>(~u64{0}, 0xff3f).value == 1 && bextr<u32>(~u32{0}, 0x0120).flags.zf());

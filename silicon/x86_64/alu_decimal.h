@@ -36,7 +36,8 @@ constexpr Result<u16> aas(u16 ax, bool a, bool) {
 }
 
 static_assert(daa(0xae, true, false).value == 0x14 && daa(0xae, true, false).flags.cf());
-static_assert(das(0xee, false, false).value == 0x88 && das(0xee, false, false).flags.cf() && das(3, true, false).flags.cf());
+static_assert(das(0xee, false, false).value == 0x88 && das(0xee, false, false).flags.cf() &&
+              das(3, true, false).flags.cf());
 static_assert(aaa(0x000f, false, false).value == 0x0105 && aas(0x0200, true, false).value == 0x000a);
 
 }  // namespace silicon::x86::alu

@@ -42,7 +42,8 @@ constexpr Product<T> mul(T a, T b) {
 
 template <class T>
 constexpr Product<T> imul(T a, T b) {
-    const i128 wide = static_cast<i128>(static_cast<i64>(LazyFlags::extend(a))) * static_cast<i64>(LazyFlags::extend(b));
+    const i128 wide =
+        static_cast<i128>(static_cast<i64>(LazyFlags::extend(a))) * static_cast<i64>(LazyFlags::extend(b));
     const T low = T(wide), high = T(static_cast<u128>(wide) >> bits_of<T>);
     const bool over = wide != static_cast<i64>(LazyFlags::extend(low));
     return {low, high, LazyFlags::of_cf_of<T>(low, over, over)};

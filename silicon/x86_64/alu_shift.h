@@ -21,7 +21,8 @@ constexpr bool top_bits_differ(T value) {
     return top_bit<T>(T(value ^ T(value << 1)));
 }
 constexpr LazyFlags with_cf_of(LazyFlags flags, bool c, bool o) {
-    flags.rest = (flags.rest & ~(u64{3} << LazyFlags::in_bit)) | u64{c} << LazyFlags::cf_bit | u64(c != o) << LazyFlags::in_bit;
+    flags.rest =
+        (flags.rest & ~(u64{3} << LazyFlags::in_bit)) | u64{c} << LazyFlags::cf_bit | u64(c != o) << LazyFlags::in_bit;
     return flags;
 }
 

@@ -52,7 +52,10 @@ def test_a_case_with_a_wrong_expectation_differs(oracle: Path, tmp_path: Path) -
     """The judge can say no: a register that is off by one in the expected state is named."""
     assert CASES, "tests/instructions/cases has no case"
     lines = CASES[0].read_text().splitlines()
-    wrong = [f"after_rbx = {int(line.split(' = ')[1], 0) ^ 1:#x}" if line.startswith("after_rbx = ") else line for line in lines]
+    wrong = [
+        f"after_rbx = {int(line.split(' = ')[1], 0) ^ 1:#x}" if line.startswith("after_rbx = ") else line
+        for line in lines
+    ]
     path = tmp_path / "wrong.toml"
     path.write_text("\n".join(wrong) + "\n")
     done = run(oracle, "--replay", path)
