@@ -27,9 +27,9 @@ std::vector<CpuidLeaf> default_leaves() {
     std::memcpy(&vendor.reg[1], name, 4);
     std::memcpy(&vendor.reg[3], name + 4, 4);
     std::memcpy(&vendor.reg[2], name + 8, 4);
-    // Family 6; one logical processor, CLFLUSH lines of 64 bytes. PSE, PAE, PGE and the x87 bit belong to the system CPU.
+    // Family 6; one logical processor, CLFLUSH lines of 64 bytes.
     CpuidLeaf one{1, 0, {0x000306a9, 0x00010800, u32{1} << 31, 0}};
-    one.reg[3] |= u32{1} << 6 | u32{1} << 13;  // PAE, PGE
+    one.reg[3] |= u32{1} << 3 | u32{1} << 6 | u32{1} << 13 | u32{1} << 16 | u32{1} << 17;  // PSE PAE PGE PAT PSE-36
     CpuidLeaf seven{7, 0, {}};
     const CpuidLeaf tsc{0x15, 0, {1, static_cast<u32>(Clock::tsc_hz / 25'000'000), 25'000'000, 0}};
     const CpuidLeaf frequency{0x16, 0, {static_cast<u32>(Clock::tsc_hz / 1'000'000), static_cast<u32>(Clock::tsc_hz / 1'000'000), 100, 0}};

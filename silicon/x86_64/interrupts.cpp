@@ -86,7 +86,7 @@ bool Cpu::deliver(Event event) {
             return false;
         }
         fault_.pending = false;
-        if (deliver_once(event)) return exit.kind == ExitKind::None;  // else a store of the stack went to a device
+        if (deliver_once(event)) return true;
         if (!fault_.pending) {  // the IDT, the stack or a page table lies where a device is
             exit.vectoring_info = event.info();
             exit.vectoring_error = event.error;
@@ -130,6 +130,12 @@ static u64 pushed_flags(const Cpu& cpu, const Event& event) {
     return cpu.all_rflags() | (fault ? flag::rf : 0);
 }
 
+// An access of the processor itself: a stack that lies at a device is an exit of its own, nothing of it is posted.
+bool Cpu::push_for_handler(u64 below_top, u64 value, unsigned size_bytes) {
+    const Linear to = segment_linear(Seg::Ss, (gpr[rsp] - below_top) & stack_mask(), size_bytes, Access::Write);
+    return to.ok && system_access(to.value, size_bytes, true, value).outcome == Outcome::Next;
+}
+
 bool Cpu::deliver_real(const Event& event) {
     const u32 offset = event.vector * 4u;
     if (offset + 3 > idtr.limit) {
@@ -142,7 +148,7 @@ bool Cpu::deliver_real(const Event& event) {
     const u64 pushed[] = {all_rflags(), at(Seg::Cs).selector, back};
     unsigned depth = 0;
     for (const u64 value : pushed)
-        if (stack_store(depth += 2, value, 2) == Outcome::Stop) return false;
+        if (!push_for_handler(depth += 2, value, 2)) return false;
     set_sp(gpr[rsp] - depth);
     load_segment(Seg::Cs, u16(entry.value >> 16));
     update_mode_if_needed();
@@ -226,7 +232,7 @@ bool Cpu::deliver_protected(const Event& event) {
     u64 pushed[4] = {pushed_flags(*this, event), at(Seg::Cs).selector, return_rip(*this, event), event.error};
     const unsigned count = event.has_error && has_error_code(event.vector) ? 4 : 3;
     for (unsigned n = 0; n < count; ++n)
-        if (stack_store((n + 1) * size, pushed[n], size) == Outcome::Stop) return false;
+        if (!push_for_handler((n + 1) * size, pushed[n], size)) return false;
     set_sp(gpr[rsp] - count * size);
     enter_handler(cs, new_cpl, target, gate.is_trap());
     return true;

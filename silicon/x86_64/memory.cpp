@@ -232,7 +232,11 @@ Slow Cpu::system_access(u64 at, unsigned size_bytes, bool write, u64 value) {
         const unsigned size = before_edge(at + done, size_bytes - done);
         const Translated t = reach(at + done, access, true);
         if (!t.ok) return {0, Outcome::Stop};
-        if (!t.host) return {0, ept_violation(t.gpa, at + done, access, false)};
+        if (!t.host) {
+            ept_violation(t.gpa, at + done, access, false);
+            exit.kind = ExitKind::Unnamed;
+            return {0, Outcome::Stop};
+        }
         if (write)
             store_part(t, at + done, value >> 8 * done, size);
         else
