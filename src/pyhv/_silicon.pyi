@@ -96,7 +96,7 @@ class Cpu:
     def reset(self) -> None: ...  # the SDM's state after RESET
     def trace(self, keep: int) -> None: ...  # remember the RIPs of the last `keep` instructions (0: off; slows down)
     def traced(self) -> list[tuple[int, int, int]]: ...  # oldest first: (linear RIP, CS base, mode in bits)
-    def recent(self) -> list[tuple[int, int, int]]: ...  # the last blocks, always kept: (linear RIP, bits, instructions)
+    def recent(self) -> list[tuple[int, int, int]]: ...  # the last blocks, always: (linear RIP, bits, instructions)
 
     # Figures.
     @property

@@ -84,7 +84,8 @@ def run(  # noqa: PLR0917 - one a command-line option
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     if as_json:
         typer.echo(json.dumps(report.as_dict(str(image), plan, result, capture), indent=2))
-    _tell(result, stats, quiet=as_json)
+    at_line_start = as_json or not capture.total_bytes or capture.data.endswith(b"\n")
+    _tell(result, stats, quiet=as_json, at_line_start=at_line_start)
     raise typer.Exit(report.exit_code(result.outcome))
 
 
@@ -135,9 +136,11 @@ def _run(plan: Plan, settings: Settings, as_json: bool) -> tuple[Result, Capture
             progress.clear()
 
 
-def _tell(result: Result, stats: bool, quiet: bool) -> None:
+def _tell(result: Result, stats: bool, quiet: bool, at_line_start: bool) -> None:
     """A guest that ended by itself has said what it wanted; everything else gets a sentence."""
     code = report.exit_code(result.outcome)
+    if not at_line_start and sys.stderr.isatty():
+        print(file=sys.stderr)
     if code % 2 == 0 and code != ExitCode.SUCCESS:
         say(report.sentence(result.outcome))
         for line in () if quiet else report.post_mortem(result):

@@ -9,6 +9,7 @@ _start:
         mov     ds, ax
         mov     ss, ax
         mov     sp, 0x7000
+        xor     si, si
 
         # INT 60h: our handler returns BX + 1 and the carry flag
         mov     word ptr [0x60 * 4], offset handler
@@ -28,6 +29,22 @@ _start:
         div     cx
         cmp     dx, 0x1234
         jne     failed2
+
+        # far calls and returns, with and without parameters, in 16 and 32 bits, by immediate and by memory
+        mov     bx, sp
+        push    cs
+        call    returns_far
+        .byte   0x9a                    # call 0:returns_far
+        .word   returns_far, 0
+        push    ax
+        push    ax
+        lcall   [far_pointer]
+        data32 push cs
+        data32 call returns_far32
+        cmp     bx, sp
+        jne     failed6
+        cmp     si, 4
+        jne     failed6
 
         # the same byte by two segments, and the wrap at 64 KiB
         mov     ax, 0x2000
@@ -69,6 +86,9 @@ in_real:
 
         mov     al, 0
         jmp     quit
+failed6:
+        mov     al, 6
+        jmp     quit
 failed1:
         mov     al, 1
         jmp     quit
@@ -95,6 +115,16 @@ handler:
         pop     bp
         iret
 
+returns_far:
+        inc     si
+        retf
+releases_4:
+        inc     si
+        retf    4
+returns_far32:
+        inc     si
+        data32 retf
+
 divided:
         push    bp
         mov     bp, sp
@@ -103,6 +133,8 @@ divided:
         mov     dx, 0x1234
         iret
 
+far_pointer:
+        .word   releases_4, 0
         .align  8
 gdt:
         .quad   0
