@@ -6,6 +6,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Protocol
 
+REMEMBERED = 4096
+
 
 class Device(Protocol):
     """Registers at offsets from wherever a board put the device; it knows neither its address nor the VM.
@@ -40,6 +42,7 @@ class AddressSpace:
         self.size = size
         self._attached: list[Attachment] = []
         self._starts: list[int] = []
+        self._whole: dict[tuple[int, int], tuple[Device, int]] = {}  # accesses that one device takes in one piece
 
     def attach(self, device: Device, *, at: int, size: int) -> None:
         """Let `device` answer `size` addresses from `at`. Raises ValueError outside the space or over another."""
@@ -55,6 +58,7 @@ class AddressSpace:
                 )
         self._attached.insert(index, new)
         self._starts.insert(index, at)
+        self._whole.clear()
 
     def find(self, address: int) -> Attachment | None:
         """The attachment that answers this address, or None."""
@@ -66,24 +70,33 @@ class AddressSpace:
 
     def read(self, address: int, size_bytes: int) -> int:
         """What the devices put on the bus for this read, little-endian; all ones where there is none."""
+        found = self._whole.get((address, size_bytes))
+        if found:
+            return found[0].read(found[1], size_bytes) & ((1 << 8 * size_bytes) - 1)
         value = 0
         for at, size, shift in self._pieces(address, size_bytes):
-            found = self.find(at)
-            part = found.device.read(at - found.at, size) if found else (1 << 8 * size) - 1
+            there = self.find(at)
+            part = there.device.read(at - there.at, size) if there else (1 << 8 * size) - 1
             value |= (part & ((1 << 8 * size) - 1)) << shift
         return value
 
     def write(self, address: int, size_bytes: int, value: int) -> None:
         """Hand a write to the devices; nobody there: it is lost."""
+        found = self._whole.get((address, size_bytes))
+        if found:
+            found[0].write(found[1], size_bytes, value)
+            return
         for at, size, shift in self._pieces(address, size_bytes):
-            found = self.find(at)
-            if found:
-                found.device.write(at - found.at, size, value >> shift & ((1 << 8 * size) - 1))
+            there = self.find(at)
+            if there:
+                there.device.write(at - there.at, size, value >> shift & ((1 << 8 * size) - 1))
 
     def _pieces(self, address: int, size_bytes: int) -> list[tuple[int, int, int]]:
         """(address, size, shift) of each piece; nearly always one."""
         found = self.find(address)
         if found and size_bytes <= found.device.width_bytes and address + size_bytes <= found.end:
+            if len(self._whole) < REMEMBERED:
+                self._whole[address, size_bytes] = (found.device, address - found.at)
             return [(address, size_bytes, 0)]
         pieces, at, left = [], address, size_bytes
         while left:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .console import ByteSink
@@ -24,11 +25,14 @@ class WatchingSink:
         self._text = text
         self._tail = b""
         self.seen = False
+        self.on_seen: Callable[[], None] = lambda: None
 
     def write(self, data: bytes) -> None:
         self._onward.write(data)
         joined = self._tail + data
-        self.seen = self.seen or self._text in joined
+        if not self.seen and self._text in joined:
+            self.seen = True
+            self.on_seen()
         self._tail = joined[-(len(self._text) - 1) :] if len(self._text) > 1 else b""
 
     def flush(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from typing import assert_never
 
@@ -79,12 +79,20 @@ class Run:
         self._personality, self._watch = personality, watch
         self._before_step, self._on_slice = before_step, on_slice
         self._now: Callable[[], int] = lambda: vm.clock.now_ns
+        self._next_exit = self._plain_exit
+        if limits.instructions is not None:
+            self._next_exit = self._counted_exit
+        if before_step:
+            self._next_exit = self._stepped_exit
+        if watch:
+            watch.on_seen = board.ring
         self._window_asked = False
         self._first_instruction = cpu.instructions
         self._started_ns = self._now()
         self._end_ns = None if limits.seconds is None else self._started_ns + int(limits.seconds * NS)
-        self._slice_ns = self._started_ns
-        self.exits: Counter[str] = Counter()
+        self._slice_ns = self._started_ns + SLICE_NS
+        self._deadline_ns = self._slice_ns
+        self._kinds: defaultdict[type[Exit], int] = defaultdict(int)
 
     @property
     def instructions(self) -> int:
@@ -96,58 +104,64 @@ class Run:
         """Passed on the VM's clock since the start."""
         return (self._now() - self._started_ns) / NS
 
+    @property
+    def exits(self) -> dict[str, int]:
+        """How often each kind of exit came, most often first."""
+        return {kind.__name__: count for kind, count in sorted(self._kinds.items(), key=lambda item: -item[1])}
+
     def to_the_end(self) -> Outcome:
         """Run until the guest, a limit or Ctrl-C ends it. Output is flushed."""
+        outcome: Outcome | None = None
         try:
-            while True:
-                outcome = self._once()
-                if outcome is not None:
-                    return outcome
+            while outcome is None:
+                outcome = self._attend() if self._board.attention else self._once()
         except KeyboardInterrupt:
             return Interrupted()
         finally:
             self._board.sink.flush()
+        return outcome
 
     def _once(self) -> Outcome | None:
         """One exit."""
-        self._offer_interrupt()
         exit_ = self._next_exit()
-        self.exits[type(exit_).__name__] += 1
-        outcome = self._answer(exit_) or self._board.outcome
-        if outcome is None and self._watch and self._watch.seen:
+        self._kinds[type(exit_)] += 1
+        return self._answer(exit_)
+
+    def _attend(self) -> Outcome | None:
+        """A device has something: an end, an interrupt, another moment to be looked at."""
+        self._board.attention = False
+        if self._board.outcome:
+            return self._board.outcome
+        if self._watch and self._watch.seen:
             return TextSeen(self._limits.until.decode("utf-8", "replace") if self._limits.until else "")
-        return outcome
+        self._offer_interrupt()
+        self._set_deadline()
+        return None
 
-    def _next_exit(self) -> Exit:
-        now = self._now()
-        if now >= self._slice_ns:
-            self._turn_slice(now)
-        budget = None
-        if self._limits.instructions is not None:
-            budget = self._limits.instructions - self.instructions
-            if budget <= 0:
-                return BudgetSpent()
+    def _plain_exit(self) -> Exit:
+        return self._cpu.run(self._deadline_ns)
+
+    def _counted_exit(self) -> Exit:
+        left = (self._limits.instructions or 0) - self.instructions
+        return self._cpu.run(self._deadline_ns, left) if left > 0 else BudgetSpent()
+
+    def _stepped_exit(self) -> Exit:
+        if self._now() >= self._deadline_ns:
+            return DeadlinePassed()
+        if self._limits.instructions is not None and self.instructions >= self._limits.instructions:
+            return BudgetSpent()
         if self._before_step:
-            if self._end_ns is not None and now >= self._end_ns:
-                return DeadlinePassed()
             self._before_step()
-            return self._cpu.step()
-        return self._cpu.run(deadline_ns=self._deadline(), budget=budget)
+        return self._cpu.step()
 
-    def _deadline(self) -> int:
+    def _set_deadline(self) -> None:
         """The next moment that somebody has to look: the end of the slice, a device's event, the end of the time."""
-        deadline = self._slice_ns
-        event = self._board.next_event_ns()
-        if event is not None and event < deadline:
-            deadline = event
-        if self._end_ns is not None and self._end_ns < deadline:
-            deadline = self._end_ns
-        return deadline
+        moments = (self._slice_ns, self._board.next_event_ns(), self._end_ns)
+        self._deadline_ns = min(moment for moment in moments if moment is not None)
 
     def _turn_slice(self, now: int) -> None:
         self._slice_ns = now + SLICE_NS
         self._board.sink.flush()
-        self._board.advance(now)
         if self._on_slice:
             self._on_slice(self.instructions, self.seconds)
 
@@ -178,10 +192,9 @@ class Run:
             case DeadlinePassed():
                 return self._time_passed()
             case InterruptWindow():
-                pass  # what waits is offered before the next run
+                self._board.ring()  # what waits is offered before the next run
             case MonitorTrap():
-                if self._before_step and self._now() >= (self._board.next_event_ns() or self._slice_ns):
-                    self._board.advance(self._now())
+                pass
             case Halted():
                 return self._halted()
             case _:
@@ -236,7 +249,10 @@ class Run:
         now = self._now()
         if self._end_ns is not None and now >= self._end_ns:
             return TimedOut(self._limits.seconds or 0.0)
+        if now >= self._slice_ns:
+            self._turn_slice(now)
         self._board.advance(now)
+        self._set_deadline()
         return None
 
     def _halted(self) -> Outcome | None:
@@ -264,6 +280,7 @@ class Run:
         if self._end_ns is not None and now >= self._end_ns:
             return TimedOut(self._limits.seconds or 0.0)
         self._turn_slice(now)
-        self._board.source.wait(max(self._deadline() - self._now(), 0) / NS)
+        self._set_deadline()
+        self._board.source.wait(max(self._deadline_ns - self._now(), 0) / NS)
         self._board.advance(self._now())
         return None

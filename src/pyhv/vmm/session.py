@@ -98,7 +98,7 @@ def _result(outcome: Outcome, vm: VirtualMachine, cpu: VCpu, loop: Run) -> Resul
         loop.instructions,
         loop.seconds,
         cpu.exec_time_ns / 1e9,
-        dict(loop.exits.most_common()),
+        loop.exits,
         tuple(registers(cpu)) if bad else (),
         tuple(history(cpu)) if bad else (),
     )

@@ -44,7 +44,7 @@ class Player:
         self.controls = SimpleNamespace(interrupt_window=False)
         self.regs = SimpleNamespace(rflags=SimpleNamespace(if_=True), rip=0, cr0=SimpleNamespace(pe=True))
 
-    def run(self, deadline_ns: int, budget: int | None) -> pyhv.Exit:
+    def run(self, deadline_ns: int, budget: int | None = None) -> pyhv.Exit:
         self.now_ns += 1_000_000
         self.instructions += 10 if budget is None else min(budget, 10)
         self.deadlines.append(deadline_ns)

@@ -57,7 +57,10 @@ def ram_ranges(ram_bytes: int) -> tuple[tuple[int, int], ...]:
 
 
 class Pc:
-    """The devices, joined. `outcome` is set when the guest ends the run through one of them."""
+    """The devices, joined.
+
+    `attention`: something changed that the loop has to look at; it clears this. `outcome`: the guest ended the run.
+    """
 
     def __init__(
         self, ram_bytes: int, now_ns: Callable[[], int], sink: ByteSink, source: ByteSource, mmio_bytes: int = 1 << 46
@@ -66,8 +69,9 @@ class Pc:
         self.mmio = AddressSpace("gpa", mmio_bytes)
         self.sink, self.source = sink, source
         self.outcome: Outcome | None = None
-        self.pics = PicPair()
-        self.timer = Pit8254(now_ns, self.pics.line(IRQ_TIMER))
+        self.attention = True
+        self.pics = PicPair(self.ring)
+        self.timer = Pit8254(now_ns, self.pics.line(IRQ_TIMER), self.ring)
         self.com1 = Uart16550(sink, source, self.pics.line(IRQ_COM1))
         ranges = ram_ranges(ram_bytes)
         cmos = Cmos(ranges[0][1], ranges[1][1] if len(ranges) > 1 else 0)
@@ -88,6 +92,10 @@ class Pc:
             (PciPorts(self._reset), PORT_PCI, 8),
         ):
             self.ports.attach(device, at=at, size=size)
+
+    def ring(self) -> None:
+        """Let the loop look at once: an interrupt, an end, another time for the next event."""
+        self.attention = True
 
     @property
     def interrupt_pending(self) -> bool:
@@ -118,6 +126,8 @@ class Pc:
 
     def _exit(self, value: int) -> None:
         self.outcome = GuestExited(value, f"port {PORT_EXIT:#x}")
+        self.ring()
 
     def _reset(self, how: str) -> None:
         self.outcome = ResetAsked(how)
+        self.ring()

@@ -134,8 +134,9 @@ class Pic8259:
 class PicPair:
     """Master and slave, joined at the master's input 2: the PC's sixteen lines."""
 
-    def __init__(self) -> None:
-        self.master = Pic8259(lambda: None)
+    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
+        """`changed` is called when INTR may be another."""
+        self.master = Pic8259(changed)
         self._cascade = self.master.line(CASCADE)
         self.slave = Pic8259(self._follow)
 

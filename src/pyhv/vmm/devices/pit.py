@@ -150,7 +150,11 @@ class Pit8254:
 
     width_bytes = 1
 
-    def __init__(self, now_ns: Callable[[], int], irq: Line | None = None) -> None:
+    def __init__(
+        self, now_ns: Callable[[], int], irq: Line | None = None, changed: Callable[[], None] = lambda: None
+    ) -> None:
+        """`changed` is called when the next event may be at another time."""
+        self._changed = changed
         self._now_ns = now_ns
         self._irq = irq or Line()
         self.counters = tuple(Counter(now_ns) for _ in range(3))
@@ -170,6 +174,7 @@ class Pit8254:
                     counter.read_back(count=not value & 0x20, status=not value & 0x10)
         if offset in (0, 3):
             self._edges_seen = self.counters[0].edges_until(self._now_ns())
+            self._changed()
 
     def next_event_ns(self) -> int | None:
         """When counter 0 interrupts next, on the VM's clock; None if it never will."""
