@@ -5,6 +5,7 @@ Intel SDM vol. 3A, "Interrupt and Exception Handling".
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from pyhv import Exception as ExceptionExit
@@ -31,6 +32,7 @@ NAMES = {
     18: "#MC (machine check)",
     19: "#XM (SIMD floating-point error)",
 }
+FLOATING = re.compile(r"^f|\b([xyz]?mm|st)\d")  # x87 mnemonics; vector and x87 registers
 SYSTEM_CALLS = ("syscall", "sysenter", "int 0x80")
 ALL_EXCEPTIONS = 0xFFFF_FFFF
 PF_PRESENT, PF_WRITE, PF_USER, PF_FETCH = 1, 2, 4, 16
@@ -143,4 +145,6 @@ def _after(text: str) -> str:
 def _hint(text: str) -> str:
     if text.startswith(SYSTEM_CALLS):
         return ". A system call: this is a program for an operating system, and there is none on this machine"
+    if FLOATING.search(text):
+        return ". This processor has no x87 and SIMD instructions yet: build the guest with -mgeneral-regs-only"
     return ""

@@ -106,5 +106,10 @@ def test_a_system_call_says_what_sort_of_program_this_is() -> None:
     assert "operating system" not in why(UD, "ud2")
 
 
+@pytest.mark.parametrize("text", ["pxor xmm0, xmm0", "vaddps ymm1, ymm2, ymm3", "fninit", "movq mm0, rax"])
+def test_simd_and_x87_say_how_to_build_without(text: str) -> None:
+    assert "-mgeneral-regs-only" in why(UD, text)
+
+
 def test_an_event_that_could_not_be_delivered() -> None:
     assert "no event could be delivered at 0x5000 (nop)" in why(pyhv.MonitorTrap(), "nop")
