@@ -190,7 +190,9 @@ struct Decoder::Modes {
     }
 };
 
-Decoder::Decoder() : modes_(std::make_unique<Modes>()) {}
+// The table is sorted now, not at the first instruction: a thread that runs may not be the one that a fork() copies, and
+// the copy would wait for ever for it to finish.
+Decoder::Decoder() : modes_(std::make_unique<Modes>()) { all_ops(); }
 Decoder::~Decoder() = default;
 
 // F3 REX.B 90 exchanges R8 and the accumulator; Zydis 4.0 calls it PAUSE. Another prefix in the place of F3 makes it plain.
