@@ -56,7 +56,8 @@ class _Switch:
 class Controls:
     """Which events of the guest make an exit. What this engine cannot intercept is Unsupported, never ignored.
 
-    SDM vol. 3C, "VM-Execution Control Fields". The rest of the VMCS: `cpu.read_vmcs`, `cpu.write_vmcs`.
+    Ports, HLT and VMCALL always exit. The rest of the VMCS: `cpu.read_vmcs`, `cpu.write_vmcs`. SDM vol. 3C,
+    "VM-Execution Control Fields".
     """
 
     __slots__ = ("_vcpu",)
@@ -74,7 +75,6 @@ class Controls:
 
     interrupt_window = _Switch(CpuBased.INTERRUPT_WINDOW, "InterruptWindow once the guest can take an interrupt.")
     nmi_window = _Switch(CpuBased.NMI_WINDOW, "NmiWindow once the guest can take an NMI.")
-    hlt = _Switch(CpuBased.HLT, "HLT.")
     invlpg = _Switch(CpuBased.INVLPG, "INVLPG.")
     mwait = _Switch(CpuBased.MWAIT, "MWAIT.")
     monitor = _Switch(CpuBased.MONITOR, "MONITOR.")

@@ -6,7 +6,12 @@ A token lives exactly as long as its thread, so an owner that has ended is told 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
+
+
+def _nothing() -> None:
+    """Where a reference would be."""
 
 
 class ThreadToken:
@@ -16,7 +21,7 @@ class ThreadToken:
 
     def __init__(self) -> None:
         self.name = threading.current_thread().name
-        self.vcpu: Any = None  # a weak reference to the vCPU that this thread owns, under strict rules
+        self.vcpu: Callable[[], Any] = _nothing  # the vCPU that this thread owns under strict rules: a weak reference
 
 
 _local = threading.local()

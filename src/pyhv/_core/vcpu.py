@@ -390,6 +390,12 @@ class VCpu:
         return f"<VCpu {self.index}, {what}>"
 
 
+def own_vcpu_of_thread() -> VCpu | None:
+    """The live vCPU that the calling thread owns, under strict rules."""
+    mine: VCpu | None = threads.current().vcpu()
+    return None if mine is None or mine.closed else mine
+
+
 def _event(kind: int | None, default: Event) -> Event:
     if kind is None:
         return default

@@ -21,7 +21,7 @@ from .mapping import Mapping, of_buffer
 from .perm import Perm
 from .rules import RELAXED, Rules
 from .space import AddressSpace, HostOwner
-from .vcpu import VCpu
+from .vcpu import VCpu, own_vcpu_of_thread
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -190,8 +190,8 @@ class VirtualMachine:
         if not self.rules.bound_to_thread:
             return None
         token = threads.current()
-        held = token.vcpu() if token.vcpu is not None else None
-        if held is not None and not held.closed:
+        held = own_vcpu_of_thread()
+        if held is not None:
             raise Busy(f"this thread has vCPU {held.index} already, and a thread can have one; destroy that first")
         return token
 

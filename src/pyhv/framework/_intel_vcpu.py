@@ -109,24 +109,25 @@ def hv_vcpu_vmx_status(vcpu: SupportsIndex) -> int:
 @implemented
 def hv_vcpu_read_register(vcpu: SupportsIndex, reg: SupportsIndex) -> int:
     """A register by its HV_X86_ id. HV_BAD_ARGUMENT for an id that is none."""
-    engine = own_vcpu(vcpu).engine
     try:
-        return engine.read_register(integer("reg", reg, high=_U32))
-    except KeyError:
-        raise BadArgument(f"there is no register {int(reg)}; HV_X86_RIP (0) to HV_X86_XCR0 (50) are") from None
+        return own_vcpu(vcpu).engine.read_register(reg)  # type: ignore[arg-type]
+    except (KeyError, TypeError):
+        raise _no_register(reg) from None
 
 
 @implemented
 def hv_vcpu_write_register(vcpu: SupportsIndex, reg: SupportsIndex, value: SupportsIndex) -> None:
-    """Set a register. A selector register changes only the selector.
-
-    HV_BAD_ARGUMENT for an id or value that cannot be.
-    """
-    engine = own_vcpu(vcpu).engine
+    """Set a register; a selector register changes only the selector. HV_BAD_ARGUMENT: an id or value that cannot be."""
     try:
-        engine.write_register(integer("reg", reg, high=_U32), integer("value", value))
-    except KeyError:
-        raise BadArgument(f"there is no register {int(reg)}; HV_X86_RIP (0) to HV_X86_XCR0 (50) are") from None
+        own_vcpu(vcpu).engine.write_register(reg, value)  # type: ignore[arg-type]
+    except (KeyError, TypeError):
+        integer("value", value)
+        raise _no_register(reg) from None
+
+
+def _no_register(reg: SupportsIndex) -> BadArgument:
+    number = integer("reg", reg, high=_U32)
+    return BadArgument(f"there is no register {number}; HV_X86_RIP (0) to HV_X86_XCR0 (50) are")
 
 
 @implemented

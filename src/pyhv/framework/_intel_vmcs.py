@@ -27,7 +27,11 @@ class CapWriteVmcs(NamedTuple):
 @implemented
 def hv_vmx_vcpu_read_vmcs(vcpu: SupportsIndex, field: SupportsIndex) -> int:
     """A VMCS field. HV_BAD_ARGUMENT for one that does not exist or that the host owns (the EPT pointer, say)."""
-    return own_vcpu(vcpu).read_vmcs(field)
+    cpu = own_vcpu(vcpu)
+    try:
+        return cpu.engine.read_vmcs(field)  # type: ignore[arg-type]  # what it cannot take is told below
+    except (KeyError, TypeError):
+        return cpu.read_vmcs(field)
 
 
 @implemented
@@ -36,7 +40,11 @@ def hv_vmx_vcpu_write_vmcs(vcpu: SupportsIndex, field: SupportsIndex, value: Sup
 
     HV_BAD_ARGUMENT for one that does not exist or is read-only, or a value that it does not take.
     """
-    own_vcpu(vcpu).write_vmcs(field, value)
+    cpu = own_vcpu(vcpu)
+    try:
+        cpu.engine.write_vmcs(field, value)  # type: ignore[arg-type]  # what it cannot take is told below
+    except (KeyError, TypeError):
+        cpu.write_vmcs(field, value)
 
 
 @implemented

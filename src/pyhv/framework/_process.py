@@ -6,7 +6,7 @@ from typing import Final, SupportsIndex
 
 from .._core.checks import integer
 from .._core.rules import STRICT
-from .._core.vcpu import VCpu
+from .._core.vcpu import VCpu, own_vcpu_of_thread
 from .._core.vm import VirtualMachine, engine_for, sole_vm
 from ..errors import BadArgument
 
@@ -54,6 +54,9 @@ def any_vcpu(vcpu: SupportsIndex) -> VCpu:
 
 def own_vcpu(vcpu: SupportsIndex) -> VCpu:
     """A vCPU by id, for calls that only its thread may make. Raises NoDevice, BadArgument from another thread."""
+    mine = own_vcpu_of_thread()
+    if mine is not None and mine.index is vcpu:  # small ints are themselves; whatever else gets here goes the long way
+        return mine
     found = any_vcpu(vcpu)
     found.require_owner()
     return found

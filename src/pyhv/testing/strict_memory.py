@@ -95,6 +95,20 @@ def a_violation_is_an_exit_at_the_instruction(engine: str) -> None:
 
 
 @promise
+def a_device_read_is_a_violation(engine: str) -> None:
+    """4.22: a load from nowhere has qualification bit 0; the client does the load and moves RIP itself."""
+    with raw_guest("a00000 f4") as raw:  # mov al, [0]
+        raw.write(hv.VMCS_GUEST_DS_BASE, HOLE)
+        assert raw.run() == hv.VMX_REASON_EPT_VIOLATION
+        assert raw.read(hv.VMCS_GUEST_PHYSICAL_ADDRESS) == raw.read(hv.VMCS_RO_GUEST_LIN_ADDR) == HOLE
+        assert raw.read(hv.VMCS_RO_EXIT_QUALIFIC) & 0x1BF == 0x181
+        raw.set(hv.HV_X86_RAX, 0x5A)
+        raw.set(hv.HV_X86_RIP, CODE + 3)
+        assert raw.run() == hv.VMX_REASON_HLT
+        assert raw.reg(hv.HV_X86_RAX) == 0x5A
+
+
+@promise
 def a_fetch_violation_says_so(engine: str) -> None:
     """4.22: a fetch from nowhere has qualification bit 2, linear valid and final access."""
     with raw_guest("f4") as raw:

@@ -112,6 +112,26 @@ def a_kick_stops_a_running_guest(engine: str) -> None:
 
 
 @promise
+def hlt_can_wait_inside(engine: str) -> None:
+    """4.20, 3.2, 3.3: without HLT exiting the run waits in HLT, at no cost, until a deadline or a kick."""
+    with raw_guest("f4") as raw:
+        raw.control(hv.VMCS_CTRL_CPU_BASED, hv.HV_VMX_CAP_PROCBASED, hv.CPU_BASED_SECONDARY_CTLS)
+        began = time.process_time()
+        hv.hv_vcpu_run_until(raw.vcpu, hv.mach_absolute_time() + 100_000_000)
+        assert time.process_time() - began < 0.09
+        assert raw.read(hv.VMCS_RO_EXIT_REASON) == hv.VMX_REASON_VMX_TIMER_EXPIRED
+        assert raw.read(hv.VMCS_GUEST_ACTIVITY_STATE) == 1
+
+        def kick() -> None:
+            time.sleep(0.02)
+            hv.hv_vcpu_interrupt([raw.vcpu], 1)
+
+        with thread(kick):
+            assert raw.run() == hv.VMX_REASON_IRQ
+        assert raw.reg(hv.HV_X86_RIP) == CODE + 1
+
+
+@promise
 def interrupt_takes_all_or_nothing(engine: str) -> None:
     """1.9: an id that is none makes the whole call HV_BAD_ARGUMENT, and nobody is interrupted."""
     with raw_guest("f4") as raw:

@@ -218,3 +218,47 @@ def the_monitor_trap_follows_one_instruction(engine: str) -> None:
         assert raw.reg(hv.HV_X86_RIP) == CODE + 1
         assert raw.run() == hv.VMX_REASON_MTF
         assert raw.reg(hv.HV_X86_RAX) == 2
+
+
+@promise
+def long_mode_can_be_entered(engine: str) -> None:
+    """4.12: CR0 0x80000021, CR4 0x2020, EFER 0x500 with entry IA-32e, TR 0x8B, LDTR 0x10000, IDT and GDT limit 0."""
+    with raw_guest("48b8efcdab8967452301 f4") as raw:  # mov rax, imm64; hlt
+        raw.ram[0x9000:0x9008] = struct.pack("<Q", 0xA007)
+        raw.ram[0xA000:0xA008] = struct.pack("<Q", 0xB007)
+        raw.ram[0xB000:0xB008] = struct.pack("<Q", 0x87)
+        raw.control(hv.VMCS_CTRL_VMENTRY_CONTROLS, hv.HV_VMX_CAP_ENTRY, hv.VMENTRY_GUEST_IA32E | hv.VMENTRY_LOAD_EFER)
+        for field, value in (
+            (hv.VMCS_GUEST_IA32_EFER, 0x500),
+            (hv.VMCS_GUEST_CR3, 0x9000),
+            (hv.VMCS_GUEST_CR4, 0x2020),
+            (hv.VMCS_GUEST_CR0, 0x8000_0021),
+            (hv.VMCS_GUEST_CS_AR, 0xA09B),
+            (hv.VMCS_GUEST_TR_AR, 0x8B),
+            (hv.VMCS_GUEST_GDTR_LIMIT, 0),
+            (hv.VMCS_GUEST_IDTR_LIMIT, 0),
+        ):
+            raw.write(field, value)
+        assert raw.run() == hv.VMX_REASON_HLT
+        assert raw.reg(hv.HV_X86_RAX) == 0x0123_4567_89AB_CDEF
+        assert (raw.reg(hv.HV_X86_CR0), raw.reg(hv.HV_X86_CR4)) == (0x8000_0021, 0x2020)
+        assert raw.read(hv.VMCS_CTRL_VMENTRY_CONTROLS) & hv.VMENTRY_GUEST_IA32E
+
+
+@promise
+def a_page_fault_gives_its_address(engine: str) -> None:
+    """4.19: a #PF exit has the address in the qualification and leaves CR2 alone; the error code is there."""
+    with raw_guest("a000000080 f4") as raw:  # mov al, [0x80000000]
+        raw.ram[0x9000:0x9004] = struct.pack("<I", 0x87)  # one 4 MiB page onto itself
+        raw.write(hv.VMCS_GUEST_CS_AR, 0xC09B)
+        raw.write(hv.VMCS_GUEST_DS_AR, 0xC093)
+        raw.write(hv.VMCS_GUEST_DS_LIMIT, 0xFFFF_FFFF)
+        raw.write(hv.VMCS_GUEST_CR3, 0x9000)
+        raw.write(hv.VMCS_GUEST_CR4, 0x2010)
+        raw.write(hv.VMCS_GUEST_CR0, 0x8000_0021)
+        raw.set(hv.HV_X86_CR2, 0x1234)
+        assert raw.run() == hv.VMX_REASON_EXC_NMI
+        assert raw.read(hv.VMCS_RO_VMEXIT_IRQ_INFO) == 0x8000_0B0E
+        assert raw.read(hv.VMCS_RO_VMEXIT_IRQ_ERROR) == 0
+        assert raw.read(hv.VMCS_RO_EXIT_QUALIFIC) == 0x8000_0000
+        assert raw.reg(hv.HV_X86_CR2) == 0x1234
