@@ -14,13 +14,13 @@ from pyhv.vmm.outcome import TextSeen
 from pyhv.vmm.plan import Kind
 from pyhv.vmm.session import Settings
 
-BIOS = Path("/usr/share/seabios/bios.bin")
+FOLDER = Path("/usr/share/seabios")
 
 
-def boot(until: bytes) -> tuple[object, str]:
-    if not BIOS.exists():
+def boot(name: str, until: bytes) -> tuple[object, str]:
+    if not FOLDER.exists():
         pytest.skip("the package seabios is not installed")
-    plan = load(BIOS.read_bytes(), BIOS.name)
+    plan = load((FOLDER / name).read_bytes(), name)
     assert plan.kind is Kind.FIRMWARE
     capture = Capture()
     settings = Settings("soft", 64 << 20, Limits(60.0, until=until))
@@ -29,11 +29,12 @@ def boot(until: bytes) -> tuple[object, str]:
 
 
 def test_seabios_prints_its_banner() -> None:
-    outcome, output = boot(b"SeaBIOS (version ")
+    outcome, output = boot("bios.bin", b"SeaBIOS (version ")
     assert outcome == TextSeen("SeaBIOS (version "), output
 
 
-def test_seabios_finds_the_memory_and_nothing_to_boot() -> None:
-    outcome, output = boot(b"No bootable device")
+@pytest.mark.parametrize("name", ["bios.bin", "bios-256k.bin"])
+def test_seabios_finds_the_memory_and_nothing_to_boot(name: str) -> None:
+    outcome, output = boot(name, b"No bootable device")
     assert outcome == TextSeen("No bootable device"), output
     assert "RamSize: 0x04000000" in output

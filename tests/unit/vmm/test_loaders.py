@@ -242,9 +242,9 @@ def test_firmware_ends_at_4_gib_and_at_1_mib() -> None:
     assert (plan.entry, plan.code_base) == (0xFFFFFFF0, 0xFFFF0000)
 
 
-def test_only_the_last_128_kib_of_big_firmware_are_copied_low() -> None:
-    rom, low = load(bytes(0x20000) + FIRMWARE).segments
-    assert (len(rom.data), len(low.data), low.gpa) == (0x40000, 0x20000, 0xE0000)
+def test_only_the_last_256_kib_of_big_firmware_are_copied_low() -> None:
+    rom, low = load(bytes(0x40000) + FIRMWARE).segments
+    assert (len(rom.data), len(low.data), low.gpa) == (0x60000, 0x40000, 0xC0000)
 
 
 def test_64_kib_without_a_reset_vector_are_flat() -> None:

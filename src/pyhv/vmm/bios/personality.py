@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pyhv import Exception as ExceptionExit
-from pyhv import VCpu
+from pyhv import Fault, VCpu
 
-from ..outcome import NotCarried, Outcome
+from ..outcome import GuestDied, NotCarried, Outcome
 from ..personality import Wait
 from .console import KeyConsole
 from .endings import UnknownCall, WouldBlock
@@ -57,6 +57,8 @@ class BiosPersonality:
             serve(self._console, self._guest, vector, self._ram_bytes)
         except UnknownCall as call:
             return True, NotCarried(str(call))
+        except Fault as beyond:
+            return True, GuestDied(f"INT {vector:02X}h was given memory that is not there: {beyond}")
         except WouldBlock:
             self._cpu.regs.rip = after - 1
             return True, wait()

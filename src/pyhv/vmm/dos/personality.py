@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyhv import Exception as ExceptionExit
-from pyhv import VCpu
+from pyhv import Fault, VCpu
 
 from ..autopsy import NAMES, place
 from ..bios.endings import UnknownCall, WouldBlock
@@ -41,6 +41,10 @@ class DosPersonality:
             return NotCarried(str(call))
         except WouldBlock:
             return wait()
+        except Fault as beyond:
+            return GuestDied(
+                f"INT {vectoring.vector:02X}h at {place(self._cpu)} was given memory that is not there: {beyond}"
+            )
         return None
 
     def halted(self, wait: Wait) -> tuple[bool, Outcome | None]:

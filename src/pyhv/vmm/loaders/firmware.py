@@ -9,7 +9,7 @@ from ..plan import ImageError, Kind, Mode, Plan, Segment
 
 BLOCK = 64 << 10
 MAX_BYTES = 16 << 20
-LOW_COPY_BYTES = 128 << 10  # chipsets decode the last 128 KiB at 0xE0000
+LOW_COPY_BYTES = 256 << 10  # from 0xC0000: what lies below 1 MiB besides memory and screen
 FOUR_GIB, ONE_MIB = 1 << 32, 1 << 20
 RESET_VECTOR = FOUR_GIB - 16
 RESET_CODE_BASE = 0xFFFF0000
@@ -22,7 +22,7 @@ def looks_like(image: bytes) -> bool:
 
 
 def plan(image: bytes) -> Plan:
-    """ROM ending at 4 GiB, a writable copy of its last 128 KiB ending at 1 MiB, and the processor as after RESET."""
+    """ROM ending at 4 GiB, a writable copy of its last 256 KiB ending at 1 MiB, and the processor as after RESET."""
     if len(image) % BLOCK or len(image) > MAX_BYTES:
         raise ImageError(f"firmware is a multiple of 64 KiB up to 16 MiB; this file has {len(image)} bytes")
     low = image[-LOW_COPY_BYTES:]
