@@ -4,7 +4,7 @@
 
     @pytest.mark.parametrize("promise", promises(), ids=str)
     def test_my_engine(promise):
-        promise.check("my-engine")
+        promise.check(MyEngine())
 
 Each promise is one function that takes the engine and raises AssertionError when it is not kept. Its docstring begins
 with the rule it stands for: the part and number of the rule of Apple's framework, or the word "objects".

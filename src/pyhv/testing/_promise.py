@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Final
 
-from ..engines.select import VARIABLE
+from ..engines.base import Engine
+from ..engines.select import ENGINES, VARIABLE
 
 _MODULES: Final = (
     "entry",
@@ -36,10 +37,10 @@ class Promise:
     rule: str
     function: Callable[[str], None]
 
-    def check(self, engine: str) -> None:
-        """Put an engine to it. Apple's functions are sent to the same engine meanwhile."""
-        with framework_on(engine):
-            self.function(engine)
+    def check(self, engine: str | Engine) -> None:
+        """Put an engine to it, by name or as an object. Apple's functions are sent to the same engine meanwhile."""
+        with known(engine) as name, framework_on(name):
+            self.function(name)
 
     def __str__(self) -> str:
         return self.name
@@ -59,6 +60,22 @@ def promises() -> list[Promise]:
     for module in _MODULES:
         import_module(f".{module}", __package__)
     return list(_found)
+
+
+@contextmanager
+def known(engine: str | Engine) -> Iterator[str]:
+    """The name of an engine; one that is not pyhv's own goes by its name meanwhile."""
+    if isinstance(engine, str):
+        yield engine
+        return
+    before = ENGINES.get(engine.name)
+    ENGINES[engine.name] = engine
+    try:
+        yield engine.name
+    finally:
+        del ENGINES[engine.name]
+        if before is not None:
+            ENGINES[engine.name] = before
 
 
 @contextmanager
