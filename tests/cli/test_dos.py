@@ -69,3 +69,10 @@ def test_a_program_s_own_fault(hv: Hv, image: Image) -> None:
     assert done.returncode == 8
     assert "#DE" in done.stderr
     assert "DOS has no handler" in done.stderr
+
+
+def test_memory_that_is_not_there(hv: Hv, image: Image) -> None:
+    # mov ax,FFFFh / mov ds,ax / mov dx,ax / mov ah,9 / int 21h: a string from beyond the first MiB
+    done = hv("run", image("b8ffff 8ed8 89c2 b409 cd21", "x.com"), "--memory", "1M")
+    assert done.returncode == 8
+    assert "INT 21h at 0100:0109 was given memory that is not there" in done.stderr

@@ -288,6 +288,21 @@ def test_a_terminal_gives_each_key_at_once_and_enter_as_cr(image: Image) -> None
     os.close(master)
 
 
+def test_a_long_and_silent_run_shows_progress_and_takes_it_away(image: Image) -> None:
+    process, master = on_terminal(image("baf803 b03e ee b00a ee ebfe"))
+    read_until(master, b">")
+    seen = read_until(master, b"million instructions")
+    assert b"running: 2 s" in seen
+    os.write(master, b"\x03")
+    assert read_until(master, b"interrupted").rindex(b"\r\x1b[K") >= 0
+    assert process.wait(20) == 130
+    os.close(master)
+
+
+def test_progress_is_only_for_terminals(hv: Hv, image: Image) -> None:
+    assert "running" not in hv("run", image(SPIN), "--timeout", "2.5").stderr
+
+
 def test_ctrl_c_on_a_terminal(image: Image) -> None:
     process, master = on_terminal(image(READY + SPIN))
     before = termios.tcgetattr(master)

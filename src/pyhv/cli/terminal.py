@@ -14,6 +14,7 @@ from pyhv.vmm.console import ByteSink, ByteSource, FdSink, FdSource, NoInput
 
 STDIN, STDOUT = 0, 1
 QUIET_SECONDS = 2.0  # progress appears when the guest has said nothing for so long
+EVERY_SECONDS = 0.5
 CLEAR_LINE = "\r\x1b[K"
 
 
@@ -66,6 +67,7 @@ class Progress:
         self._shown = False
         self._at_line_start = True
         self._last = time.monotonic()
+        self._next = 0.0
 
     def write(self, data: bytes) -> None:
         self.clear()
@@ -78,8 +80,9 @@ class Progress:
 
     def update(self, instructions: int, seconds: float) -> None:
         """Called now and then during the run."""
-        if self._shows and self._at_line_start and time.monotonic() - self._last > QUIET_SECONDS:
-            self._shown = True
+        now = time.monotonic()
+        if self._shows and self._at_line_start and now - self._last > QUIET_SECONDS and now >= self._next:
+            self._shown, self._next = True, now + EVERY_SECONDS
             text = f"running: {seconds:.0f} s, {instructions / 1e6:,.0f} million instructions"
             print(f"{CLEAR_LINE}{text}", end="", file=sys.stderr, flush=True)
 
