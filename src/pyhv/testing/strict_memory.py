@@ -82,6 +82,18 @@ def overlap_is_an_error(engine: str) -> None:
 
 
 @promise
+def unmap_passes_over_holes(engine: str) -> None:
+    """2.7: unmapping more than is mapped takes what is there, so that clients can clear a range and map it anew."""
+    with strict_vm(), mmap.mmap(-1, 4 * PAGE) as block:
+        hv.hv_vm_map(block, PAGE, 4 * PAGE, RWX)
+        hv.hv_vm_unmap(2 * PAGE, PAGE)
+        hv.hv_vm_unmap(0, 16 * PAGE)
+        fails(hv.HV_ERROR, lambda: hv.hv_vm_unmap(0, 16 * PAGE))
+        hv.hv_vm_map(block, 0, 4 * PAGE, RWX)
+        hv.hv_vm_unmap(0, 4 * PAGE)
+
+
+@promise
 def a_violation_is_an_exit_at_the_instruction(engine: str) -> None:
     """2.10, 4.22: a missing right is an EPT violation with GPA and qualification; RIP has not moved."""
     with raw_guest("a30030 f4") as raw:  # mov [0x3000], ax
