@@ -127,3 +127,15 @@ def test_a_boot_program_calls_the_bios() -> None:
     # mov ax,0E41h / int 10h / mov ah,0 / int 16h / mov ah,0Eh / int 10h / mov al,7 / out F4h,al
     result, output = run(bytes.fromhex("b8410e cd10 b400 cd16 b40e cd10 b007 e6f4"), BytesSource(b"z"))
     assert (result.outcome, output) == (GuestExited(7, "port 0xf4"), "Az")
+
+
+def test_a_trace_has_one_line_an_instruction_and_one_an_interrupt(build: Callable[[str], Path]) -> None:
+    lines: list[str] = []
+    settings = Settings("soft", 16 << 20, Limits(SECONDS), on_trace=lines.append)
+    result = session.run(load(build("echo.c").read_bytes()), settings, Capture(), BytesSource(b"x."))
+    assert result.outcome == GuestExited(0, "port 0xf4")
+    assert len(lines) == result.instructions + 1
+    interrupt = lines.index("(interrupt 0x24)")
+    assert "hlt" in lines[interrupt - 1] or "sti" in lines[interrupt - 2]
+    assert "push" in lines[interrupt + 1]
+    assert "in al, dx" in " ".join(lines)

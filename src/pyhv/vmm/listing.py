@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pyhv import HvError, Instruction, SegmentRegister, VCpu
+from pyhv import (
+    Exit,
+    HvError,
+    Instruction,
+    InterruptionInfo,
+    MmioLoad,
+    MonitorTrap,
+    PortIn,
+    SegmentRegister,
+    VCpu,
+    Vmcs,
+)
 
 _GENERAL = (
     "rax",
@@ -50,13 +61,29 @@ def show(cpu: VCpu, gva: int) -> str:
     return str(found) if found else f"{gva:#x}: (no instruction can be read here)"
 
 
-def printer(cpu: VCpu, write: Callable[[str], object]) -> Callable[[], None]:
-    """For tracing: each call writes the instruction that comes next."""
+class Tracer:
+    """Writes a line for each instruction before it runs, and for each interrupt. `step` in place of `cpu.step`."""
 
-    def before_step() -> None:
-        write(show(cpu, linear_rip(cpu)))
+    def __init__(self, cpu: VCpu, write: Callable[[str], object]) -> None:
+        self._cpu, self._write = cpu, write
+        self._shown = False  # the instruction at RIP has its line; it only goes on
 
-    return before_step
+    def step(self) -> Exit:
+        """One instruction, or the next part of one that waited for an answer."""
+        event = InterruptionInfo(self._cpu.read_vmcs(Vmcs.ENTRY_INTERRUPTION_INFO))
+        if event.valid:
+            self._write(f"(interrupt {event.vector:#x})")
+        elif not self._shown and not self._window_opens():
+            self._write(show(self._cpu, linear_rip(self._cpu)))
+        exit_ = self._cpu.step()
+        if event.valid and isinstance(exit_, MonitorTrap):
+            self._write(show(self._cpu, self._cpu.recent()[-1][0]))  # the handler's first, which ran in the same step
+        self._shown = isinstance(exit_, PortIn | MmioLoad)
+        return exit_
+
+    def _window_opens(self) -> bool:
+        """Whether the step will say only that an interrupt can be taken."""
+        return self._cpu.controls.interrupt_window and self._cpu.interruptible
 
 
 def history(cpu: VCpu) -> list[str]:

@@ -41,6 +41,7 @@ from pyhv import (
 from .autopsy import explain_fetch, explain_shutdown
 from .boards.pc import Pc
 from .limits import Limits, WatchingSink
+from .listing import Tracer
 from .outcome import (
     GuestDied,
     HaltedForever,
@@ -71,18 +72,18 @@ class Run:
         *,
         personality: Personality | None = None,
         watch: WatchingSink | None = None,
-        before_step: Callable[[], None] | None = None,
+        tracer: Tracer | None = None,
         on_slice: Callable[[int, float], None] | None = None,
     ) -> None:
-        """`before_step` is called before each instruction, which is slow; `on_slice` about 20 times a second."""
+        """With a `tracer` the run goes step by step, which is slow; `on_slice` is called about 20 times a second."""
         self._cpu, self._board, self._limits = cpu, board, limits
         self._personality, self._watch = personality, watch
-        self._before_step, self._on_slice = before_step, on_slice
+        self._tracer, self._on_slice = tracer, on_slice
         self._now: Callable[[], int] = lambda: vm.clock.now_ns
         self._next_exit = self._plain_exit
         if limits.instructions is not None:
             self._next_exit = self._counted_exit
-        if before_step:
+        if tracer:
             self._next_exit = self._stepped_exit
         if watch:
             watch.on_seen = board.ring
@@ -150,9 +151,7 @@ class Run:
             return DeadlinePassed()
         if self._limits.instructions is not None and self.instructions >= self._limits.instructions:
             return BudgetSpent()
-        if self._before_step:
-            self._before_step()
-        return self._cpu.step()
+        return self._tracer.step() if self._tracer else self._cpu.step()
 
     def _set_deadline(self) -> None:
         """The next moment that somebody has to look: the end of the slice, a device's event, the end of the time."""

@@ -15,7 +15,7 @@ from .console import ByteSink, ByteSource
 from .dos import DosKernel, Files
 from .dos.personality import DosPersonality
 from .limits import Limits, WatchingSink
-from .listing import history, printer, registers
+from .listing import Tracer, history, registers
 from .loaders.com import MEMORY_END_SEGMENT, PSP_SEGMENT
 from .loop import Run
 from .memory import GuestRam
@@ -70,7 +70,7 @@ def run(plan: Plan, settings: Settings, sink: ByteSink, source: ByteSource) -> R
                 settings.limits,
                 personality=_personality(plan, cpu, board, files, settings),
                 watch=watch,
-                before_step=printer(cpu, settings.on_trace) if settings.on_trace else None,
+                tracer=Tracer(cpu, settings.on_trace) if settings.on_trace else None,
                 on_slice=settings.on_slice,
             )
             outcome = loop.to_the_end()
