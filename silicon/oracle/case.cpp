@@ -133,7 +133,8 @@ namespace {
 Program read_program(const Reader& in) {
     Program p;
     p.bits = unsigned(in.number_or("bits", 64));
-    if (p.bits != 64 && p.bits != 32) in.refuse("bits is " + in.text("bits") + "; 64 or 32 would do");
+    if (p.bits != 64 && p.bits != 32 && p.bits != 16)
+        in.refuse("bits is " + in.text("bits") + "; 64, 32 or 16 would do");
     split_steps(read_code(in), p);
     p.at_edge = in.number_or("at_edge", 0);
     p.pattern_seed = in.number_or("pattern", 1);

@@ -33,7 +33,7 @@ ZydisRegister general(unsigned number, unsigned size) {
 
 ZydisRegister pick_register(Rng& rng, unsigned size, unsigned bits, u32 avoid) {
     const unsigned count = bits == 64 ? 16 : 8;
-    if (size == 1 && (bits == 32 || rng.chance(25))) {
+    if (size == 1 && (bits != 64 || rng.chance(25))) {
         const unsigned n = unsigned(rng.below(8));  // the legacy eight: AL to BL, AH to BH
         return static_cast<ZydisRegister>(ZYDIS_REGISTER_AL + n);
     }
@@ -64,11 +64,11 @@ void pick_memory(Rng& rng, ZydisEncoderOperand& operand, unsigned bits, unsigned
         return;
     }
     if (kind == 1) {  // no base: an absolute address
-        mem.displacement = i64(data_at + rng.below(3 * page_bytes));
+        mem.displacement = i64(data_at - data_base(bits) + rng.below(3 * page_bytes));
         return;
     }
     const bool narrow = kind == 2 || kind == 3;  // the other address size
-    if (bits == 32 && narrow) {
+    if (bits != 64 && narrow != (bits == 16)) {
         constexpr ZydisRegister bases[] = {ZYDIS_REGISTER_BX, ZYDIS_REGISTER_BP, ZYDIS_REGISTER_SI, ZYDIS_REGISTER_DI};
         mem.base = rng.pick(bases);
         mem.displacement = i16(mem.displacement);
@@ -134,10 +134,18 @@ void fit_immediates(ZydisEncoderRequest& request, const Form& form, unsigned att
     }
 }
 
-void ask_for_branch(ZydisEncoderRequest& request, bool call) {
+void ask_for_branch(ZydisEncoderRequest& request, u8 branch_bytes) {
     request.branch_type = ZYDIS_BRANCH_TYPE_NONE;
-    request.branch_width = call ? ZYDIS_BRANCH_WIDTH_32 : ZYDIS_BRANCH_WIDTH_8;
+    request.branch_width = branch_bytes == 4   ? ZYDIS_BRANCH_WIDTH_32
+                           : branch_bytes == 2 ? ZYDIS_BRANCH_WIDTH_16
+                                               : ZYDIS_BRANCH_WIDTH_8;
     request.operands[0].imm.s = 0;
+}
+
+ZydisMachineMode machine_mode(unsigned bits) {
+    return bits == 64   ? ZYDIS_MACHINE_MODE_LONG_64
+           : bits == 32 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32
+                        : ZYDIS_MACHINE_MODE_LONG_COMPAT_16;
 }
 
 }  // namespace
@@ -145,9 +153,10 @@ void ask_for_branch(ZydisEncoderRequest& request, bool call) {
 bool encode_form(Rng& rng, const Unit& unit, const Form& form, unsigned bits, u32 avoid, Step& step) {
     const bool relative = is_relative_branch(unit.mnemonic) && form.operand_count == 1 && form.operands[0].kind == 3;
     const bool call = unit.mnemonic == ZYDIS_MNEMONIC_CALL;
+    const u8 branch_bytes = !relative ? 0 : !call ? 1 : bits == 16 ? 2 : 4;
     for (unsigned attempt = 0; attempt < 12; ++attempt) {
         ZydisEncoderRequest request{};
-        request.machine_mode = bits == 64 ? ZYDIS_MACHINE_MODE_LONG_64 : ZYDIS_MACHINE_MODE_LONG_COMPAT_32;
+        request.machine_mode = machine_mode(bits);
         request.mnemonic = unit.mnemonic;
         request.operand_count = ZyanU8(form.operand_count);
         if (form.lock) request.prefixes |= ZYDIS_ATTRIB_HAS_LOCK;
@@ -156,11 +165,11 @@ bool encode_form(Rng& rng, const Unit& unit, const Form& form, unsigned bits, u3
         if (unit.row->counted && form.operands[form.operand_count - 1].kind == 1)
             request.operands[form.operand_count - 1].reg.value = ZYDIS_REGISTER_CL;
         fit_immediates(request, form, attempt);
-        if (relative) ask_for_branch(request, call);
+        if (relative) ask_for_branch(request, branch_bytes);
         ZyanUSize length = sizeof step.bytes;
         if (!ZYAN_SUCCESS(ZydisEncoderEncodeInstruction(&request, step.bytes, &length))) continue;
         step.length = u8(length);
-        step.branch_bytes = relative ? (call ? 4 : 1) : 0;
+        step.branch_bytes = branch_bytes;
         if (form.rep && length < 15) {
             std::memmove(step.bytes + 1, step.bytes, length);
             step.bytes[0] = form.rep == 1 ? 0xf3 : 0xf2;

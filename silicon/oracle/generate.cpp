@@ -21,9 +21,13 @@ struct Generator::Draft {
     bool wants_target = false, wants_flags = false;  // something takes an address, or flags, from the stack
 };
 
+// In `chosen_`.
+static unsigned place_of(unsigned bits) { return bits == 64 ? 0 : bits == 32 ? 1 : 2; }
+
 Generator::Generator(Forms& forms, const Wishes& wishes, u64 seed) : forms_(forms), wishes_(wishes), rng_(seed) {
-    if (wishes.bits != 32) chosen_[0] = forms.choose(wishes.family, wishes.mnemonic, 64);
-    if (wishes.bits != 64) chosen_[1] = forms.choose(wishes.family, wishes.mnemonic, 32);
+    for (const unsigned bits : {64u, 32u, 16u})
+        if ((wishes.bits == 0 || wishes.bits == bits) && (bits != 16 || wishes.has_16_bits))
+            chosen_[place_of(bits)] = forms.choose(wishes.family, wishes.mnemonic, bits);
     is_chosen_.resize(forms.units().size());
     for (const auto& list : chosen_)
         for (const unsigned n : list) is_chosen_[n] = true;
@@ -93,14 +97,18 @@ void Generator::fill_registers(Draft& draft) {
     u64 flags = rng_.chance(66) ? rng_.pick(flag_sets) : rng_.next() & x86::flag::arithmetic;
     if (rng_.chance(30)) flags |= x86::flag::df;
     r.rflags = flags | x86::flag::always | x86::flag::intf;
-    if (draft.program.bits == 32)
-        for (u64& value : r.gpr) value = u32(value);
+    if (draft.program.bits == 64) return;
+    for (u64& value : r.gpr) value = u32(value);
+    if (draft.program.bits == 32) return;
+    for (const unsigned pointer :
+         {rsi, rdi, rsp, rbp})  // 16 bits from the segment's base; what is above should not matter
+        if (draft.pinned >> pointer & 1) r.gpr[pointer] = u16(r.gpr[pointer] - data_at) | (rng_.next() & 0xffff'0000);
 }
 
 // One word of memory that fits what is run: a way out for returns and indirect jumps, flags for POPF.
 void Generator::fill_patch(Draft& draft) {
     Program& p = draft.program;
-    const u64 stack = p.before.gpr[rsp];
+    const u64 stack = p.bits == 16 ? data_at + u16(p.before.gpr[rsp]) : p.before.gpr[rsp];
     const u64 last = data_at + data_bytes - 8;
     if (stack < data_at || stack > last) return;
     const u64 page = (stack - data_at) / page_bytes, end_page = (stack + 7 - data_at) / page_bytes;
@@ -108,7 +116,7 @@ void Generator::fill_patch(Draft& draft) {
     if (draft.wants_flags && rng_.chance(90))
         p.patch_value =
             rng_.next() & (x86::flag::all & ~(x86::flag::ac | x86::flag::vm | (rng_.chance(80) ? x86::flag::tf : 0)));
-    else if (draft.wants_target && rng_.chance(70)) p.patch_value = way_out(draft.slot);
+    else if (draft.wants_target && rng_.chance(70)) p.patch_value = way_out(draft.slot) - code_base(p.bits);
     else return;
     p.patch_at = stack;
 }
@@ -123,19 +131,23 @@ void Generator::aim_memory(Draft& draft, const Decoded& d, const ZydisDecodedOpe
     const int base = number(operand.mem.base), index = number(operand.mem.index);
     const auto is_pinned = [&](int reg) { return draft.pinned >> reg & 1; };
     const u64 scale = operand.mem.scale ? operand.mem.scale : 1;
-    const u64 mask = draft.program.bits == 32 || d.insn.address_width == 32 ? 0xffff'ffff : ~u64{0};
+    const u64 mask = d.insn.address_width == 16                               ? 0xffff
+                     : draft.program.bits != 64 || d.insn.address_width == 32 ? 0xffff'ffff
+                                                                              : ~u64{0};
+    const u64 offset = u64(operand.mem.disp.value) + data_base(draft.program.bits);
     if (index >= 0 && index != base && !is_pinned(index)) {
-        if (base < 0) r.gpr[index] = (target(8) - u64(operand.mem.disp.value)) / scale;
+        if (base < 0) r.gpr[index] = (target(8) - offset) / scale;
         else if (rng_.chance(80)) r.gpr[index] = rng_.below(64) - 32;
         r.gpr[index] &= mask;
         draft.pinned |= 1u << index;
     }
     if (base < 0 || is_pinned(base)) return;
-    const u64 at = target(operand.size / 8u) - u64(operand.mem.disp.value);
+    const u64 at = target(operand.size / 8u) - offset;
     if (index == base) r.gpr[base] = at / (scale + 1);
     else r.gpr[base] = at - (index >= 0 ? r.gpr[index] * scale : 0);
     r.gpr[base] &= mask;
     if (mask == 0xffff'ffff && draft.program.bits == 64 && rng_.chance(50)) r.gpr[base] |= rng_.next() << 32;
+    if (mask == 0xffff && rng_.chance(50)) r.gpr[base] |= rng_.next() & 0xffff'0000;
     draft.pinned |= 1u << base;
 }
 
@@ -157,7 +169,8 @@ void Generator::aim(Draft& draft, const Decoded& d) {
     const bool indirect = d.insn.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && d.insn.raw.imm[0].size == 0;
     if (indirect && first.type == ZYDIS_OPERAND_TYPE_REGISTER && rng_.chance(70)) {
         const int reg = ZydisRegisterGetId(first.reg.value);
-        if (reg >= 0 && reg < 16 && !(draft.pinned >> reg & 1)) r.gpr[reg] = way_out(draft.slot);
+        if (reg >= 0 && reg < 16 && !(draft.pinned >> reg & 1))
+            r.gpr[reg] = way_out(draft.slot) - code_base(draft.program.bits);
     }
     if (d.insn.meta.category == ZYDIS_CATEGORY_RET || indirect) draft.wants_target = true;
     if (d.insn.mnemonic == ZYDIS_MNEMONIC_POPF || d.insn.mnemonic == ZYDIS_MNEMONIC_POPFD ||
@@ -260,7 +273,7 @@ bool Generator::accept(Draft& draft, Step step) {
         if (forms_.unit_of(d.insn, d.operands) != step.unit || !exists_in(*unit.row, p.bits) || is_vendors_own(d))
             return false;
         const bool based = d.insn.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS);
-        if (based && (p.bits == 32 || !wishes_.fs_base_is_zero)) return false;
+        if (based && (p.bits != 64 || !wishes_.fs_base_is_zero)) return false;
         if (d.insn.mnemonic == ZYDIS_MNEMONIC_INT && is_open_gate(d.operands[0].imm.value.u)) return false;
         aim(draft, d);
         const u64 count = p.before.gpr[rcx];
@@ -284,7 +297,7 @@ bool Generator::accept(Draft& draft, Step step) {
 
 bool Generator::add_step(Draft& draft) {
     const unsigned bits = draft.program.bits;
-    const auto& chosen = chosen_[bits == 32];
+    const auto& chosen = chosen_[place_of(bits)];
     for (unsigned attempt = 0; attempt < 20; ++attempt) {
         Step step;
         if (draft.wanted == 1 && rng_.chance(30)) {
@@ -300,7 +313,13 @@ bool Generator::add_step(Draft& draft) {
     return false;
 }
 
-unsigned Generator::pick_bits() { return chosen_[1].empty() || (!chosen_[0].empty() && rng_.chance(80)) ? 64 : 32; }
+unsigned Generator::pick_bits() {
+    for (;;) {
+        static constexpr unsigned often[] = {64, 64, 64, 32, 16};
+        const unsigned bits = rng_.pick(often);
+        if (!chosen_[place_of(bits)].empty()) return bits;
+    }
+}
 
 Program Generator::make(unsigned slot, unsigned bits, u64 pattern_seed) {
     Draft draft;

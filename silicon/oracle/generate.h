@@ -11,14 +11,15 @@ namespace silicon::oracle {
 
 struct Wishes {
     std::string family, mnemonic;  // empty: all
-    unsigned bits = 0;             // 64, 32; 0: both
-    bool fs_base_is_zero = true;   // FS and GS overrides may be used
+    unsigned bits = 0;             // 64, 32 or 16; 0: all
+    bool has_16_bits = true;
+    bool fs_base_is_zero = true;  // FS and GS overrides may be used
 };
 
 class Generator {
   public:
     Generator(Forms& forms, const Wishes& wishes, u64 seed);
-    bool can_make_any() const { return !chosen_[0].empty() || !chosen_[1].empty(); }
+    bool can_make_any() const { return !chosen_[0].empty() || !chosen_[1].empty() || !chosen_[2].empty(); }
     // All programs of a batch have the same `bits`: one that goes astray may come to another's code.
     unsigned pick_bits();
     Program make(unsigned slot, unsigned bits, u64 pattern_seed);
@@ -42,7 +43,7 @@ class Generator {
     Forms& forms_;
     Wishes wishes_;
     Rng rng_;
-    std::vector<unsigned> chosen_[2];  // for 64, for 32 bits
+    std::vector<unsigned> chosen_[3];  // for 64, 32 and 16 bits
     std::vector<bool> is_chosen_;
 };
 

@@ -50,6 +50,7 @@ Host::~Host() {
 Job& Host::job(unsigned n) const { return shared_->jobs[n]; }
 Pattern& Host::pattern() const { return shared_->pattern; }
 void Host::pattern_changed() { ++shared_->pattern_stamp; }
+bool Host::has_16_bits() const { return shared_->has_16_bits; }
 bool Host::has_fs_base() const { return child_has_fs_base(); }
 
 void Host::spawn() {

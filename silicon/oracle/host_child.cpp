@@ -1,5 +1,6 @@
 #include "silicon/oracle/host_child.h"
 
+#include <asm/ldt.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -33,11 +34,13 @@ struct State {
     u16 far_selector;
     u16 pad;
     u64 sets_fs;
+    u64 stack_selector;
 };
 static_assert(offsetof(State, rip) == 0x80 && offsetof(State, rflags) == 0x88 && offsetof(State, host_rsp) == 0x90);
 static_assert(offsetof(State, host_fs) == 0x98 && offsetof(State, inside) == 0xa0 &&
               offsetof(State, data_selector) == 0xa8);
 static_assert(offsetof(State, far_offset) == 0xb0 && offsetof(State, sets_fs) == 0xb8);
+static_assert(offsetof(State, stack_selector) == 0xc0);
 static_assert(state_at == 0x1ffe0000 && end_at == 0x1fff0000);
 
 }  // namespace
@@ -65,6 +68,8 @@ asm(R"(
     mov %eax, %ds
     mov %eax, %es
     movq $1, S+0xa0
+    mov S+0xc0, %eax
+    mov %eax, %ss
     mov $(S+0x88), %esp
     popfq
     mov S+0x00, %rax
@@ -112,6 +117,8 @@ oracle_end:
     mov %r13, S+0x68
     mov %r14, S+0x70
     mov %r15, S+0x78
+    mov $0x2b, %eax
+    mov %eax, %ss
     mov $(S+0x1000), %esp
     pushfq
     popq S+0x88
@@ -171,6 +178,7 @@ void on_signal(int number, siginfo_t*, void* context) {
     Result& r = *the_result;
     for (unsigned n = 0; n < 16; ++n) r.after.gpr[n] = static_cast<u64>(gregs[own_registers[n]]);
     r.after.rip = static_cast<u64>(gregs[REG_RIP]);
+    if ((gregs[REG_CSGSFS] & 0xffff) == code16_selector) r.after.rip += code_base(16);
     r.after.rflags = static_cast<u64>(gregs[REG_EFL]);
     r.ending = number == SIGALRM  ? u32{timed_out}
                : number == SIGSYS ? u32{escaped}
@@ -180,7 +188,7 @@ void on_signal(int number, siginfo_t*, void* context) {
     gregs[REG_RIP] = static_cast<greg_t>(recover_at);
     gregs[REG_RSP] = static_cast<greg_t>(state_at + page_bytes);
     gregs[REG_EFL] = 0x202;
-    gregs[REG_CSGSFS] = (gregs[REG_CSGSFS] & ~0xffffll) | 0x33;
+    gregs[REG_CSGSFS] = (gregs[REG_CSGSFS] & 0x0000'ffff'ffff'0000ll) | 0x33 | 0x2bll << 48;
 }
 
 void arm_timer() {
@@ -194,19 +202,21 @@ void run_job(Job& job) {
     std::memcpy(s.gpr, job.before.gpr, sizeof s.gpr);
     s.rip = job.before.rip;
     s.rflags = job.before.rflags;
-    s.data_selector = job.bits == 32 ? 0x2b : 0;
-    s.far_offset = static_cast<u32>(job.before.rip);
+    s.data_selector = job.bits == 64 ? 0 : job.bits == 32 ? 0x2b : data16_selector;
+    s.stack_selector = job.bits == 16 ? data16_selector : 0x2b;
+    s.far_offset = static_cast<u32>(job.before.rip - code_base(job.bits));
+    s.far_selector = job.bits == 16 ? code16_selector : 0x23;
     if (job.patch_at) std::memcpy(reinterpret_cast<void*>(job.patch_at), &job.patch_value, 8);
     Result& r = job.result;
     r.ending = ended;
     r.error = 0;
     r.address = 0;
-    if (job.bits == 32) oracle_enter32();
-    else oracle_enter();
+    if (job.bits == 64) oracle_enter();
+    else oracle_enter32();
     if (r.ending == ended) {
         std::memcpy(r.after.gpr, s.gpr, sizeof s.gpr);
         r.after.rflags = s.rflags;
-        r.after.rip = job.bits == 32 ? end32_at : end_at;
+        r.after.rip = end_for(job.bits);
     }
     collect_changes(the_shared->pattern, data_page, r);
 }
@@ -232,8 +242,19 @@ void place_pages(int code_file) {
     std::memcpy(reinterpret_cast<void*>(end32_at), far_jump, sizeof far_jump);
     mprotect(end, page_bytes, PROT_READ | PROT_EXEC);
     State& s = state();
-    s.far_selector = 0x23;
     s.sets_fs = child_has_fs_base();
+}
+
+// The segments of 16-bit code. False: this kernel has no modify_ldt.
+bool make_16_bit_segments() {
+    user_desc code{}, data{};
+    code.base_addr = code_at;
+    data.entry_number = 1;
+    data.base_addr = data_at;
+    code.limit = data.limit = 0xffff;
+    code.contents = 2;  // code, readable
+    code.useable = data.useable = 1;
+    return syscall(SYS_modify_ldt, 1, &code, sizeof code) == 0 && syscall(SYS_modify_ldt, 1, &data, sizeof data) == 0;
 }
 
 void catch_signals() {
@@ -283,6 +304,7 @@ void child_main(ChildShared& shared, int code_file, int commands, int answers) {
     signal(SIGINT, SIG_IGN);  // the parent ends it
     place_pages(code_file);
     catch_signals();
+    shared.has_16_bits = make_16_bit_segments();
     forbid_system_calls();
     u32 stamp = ~shared.pattern_stamp;
     for (char done = 1;;) {

@@ -9,6 +9,7 @@ namespace silicon::oracle {
 struct ChildShared {
     Pattern pattern;
     u32 pattern_stamp = 0;
+    volatile bool has_16_bits = false;
     volatile u32 current = 0;  // the job that runs
     Job jobs[batch_size];
 };

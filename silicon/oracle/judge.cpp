@@ -23,8 +23,8 @@ std::string both(const char* what, u64 host, u64 soft) {
 }
 
 void compare_registers(const Program& program, const Result& host, const Result& soft, std::vector<std::string>& out) {
-    const u64 mask = program.bits == 32 ? 0xffff'ffff : ~u64{0};
-    for (unsigned n = 0; n < (program.bits == 32 ? 8u : 16u); ++n)
+    const u64 mask = program.bits == 64 ? ~u64{0} : 0xffff'ffff;
+    for (unsigned n = 0; n < (program.bits == 64 ? 16u : 8u); ++n)
         if ((host.after.gpr[n] ^ soft.after.gpr[n]) & mask)
             out.push_back(both(names[n], host.after.gpr[n], soft.after.gpr[n]));
     if (host.after.rip != soft.after.rip) out.push_back(both("rip", host.after.rip, soft.after.rip));

@@ -3,7 +3,8 @@
 //   0x1ffe0000  host only: the state area of the stubs       0x1fff0000  where programs end (soft: UD2, host: the stub)
 //   0x20000000  code, 16 pages R-X, nothing behind           0x20100000  data: pages 0-2 RW-, 3 R--, 4 absent, 5 RW-
 //
-// Everything is below 2 GiB, so that 32-bit code and absolute 32-bit displacements reach it.
+// 16-bit code has a segment each: CS begins at the code, DS, ES and SS at the data, all of 64 KiB. RIP is kept as the
+// linear address here. Everything is below 2 GiB, so that 32-bit code and absolute 32-bit displacements reach it.
 #pragma once
 
 #include <array>
@@ -20,6 +21,12 @@ inline constexpr u64 read_only_page = 3, absent_page = 4;
 inline constexpr u64 slot_bytes = 176;  // not a divisor of a page: some programs cross an edge
 inline constexpr unsigned most_code = 160;
 inline constexpr unsigned batch_size = code_bytes / slot_bytes - 1;
+
+inline constexpr u16 code16_selector = 0x07, data16_selector = 0x0f;  // entries of the child's LDT
+constexpr u64 code_base(unsigned bits) { return bits == 16 ? code_at : 0; }
+constexpr u64 data_base(unsigned bits) { return bits == 16 ? data_at : 0; }
+// Where programs end: 16-bit code jumps to the 64-bit end itself.
+constexpr u64 end_for(unsigned bits) { return bits == 32 ? end32_at : end_at; }
 
 constexpr bool is_writable_page(u64 page) { return page != read_only_page && page != absent_page; }
 
@@ -57,7 +64,7 @@ struct Result {
 struct Job {
     Registers before;
     u64 patch_at, patch_value;  // one word of data set before the start; 0: none
-    u32 bits;                   // 64 or 32
+    u32 bits;                   // 64, 32 or 16
     Result result;              // the host's
 };
 

@@ -18,7 +18,7 @@ constexpr const char* help =
     "  --seconds S       stop after this time\n"
     "  --family NAME     only rows of spec/x86_64/NAME.toml\n"
     "  --mnemonic NAME   only this instruction\n"
-    "  --bits 64|32      only 64-bit code, or only 32-bit code\n"
+    "  --bits 64|32|16   only such code\n"
     "  --failures N      stop after this many different mismatches (1)\n"
     "  --at-least N      fail when a row was judged less often\n"
     "  --keep DIR        write mismatches as cases into this folder\n"
@@ -87,7 +87,8 @@ Options parse(int argc, char** argv) {
             wrong_use("no such option, or it lacks its value:", argv[n]);
         ++n;
     }
-    if (o.wishes.bits != 0 && o.wishes.bits != 32 && o.wishes.bits != 64) wrong_use("--bits", "takes 64 or 32");
+    const unsigned bits = o.wishes.bits;
+    if (bits != 0 && bits != 16 && bits != 32 && bits != 64) wrong_use("--bits", "takes 64, 32 or 16");
     if (!o.count && o.seconds == 0) o.count = 200'000;
     return o;
 }

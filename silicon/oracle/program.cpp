@@ -55,13 +55,18 @@ bool Program::work_out_ignored() {
 
 namespace {
 
-void write_jump(u8* to, u64 from, u64 target) {
+// 16-bit code leaves by a far jump to 64-bit code.
+void write_jump(u8* to, u64 from, unsigned bits) {
+    if (bits == 16) {
+        const u32 target = end_at;
+        const u8 far_jump[] = {0x66, 0xea, u8(target), u8(target >> 8), u8(target >> 16), u8(target >> 24), 0x33, 0x00};
+        std::memcpy(to, far_jump, sizeof far_jump);
+        return;
+    }
     to[0] = 0xe9;
-    const u32 distance = u32(target - (from + 5));
+    const u32 distance = u32(end_for(bits) - (from + 5));
     std::memcpy(to + 1, &distance, 4);
 }
-
-u64 end_for(unsigned bits) { return bits == 32 ? end32_at : end_at; }
 
 }  // namespace
 
@@ -82,12 +87,12 @@ void write_code(const Program& program, u8* code_area) {
     const std::vector<u8> code = code_of(program);
     const u64 at = program.before.rip, end = at + code.size();
     std::memcpy(code_area + (at - code_at), code.data(), std::min(code.size(), size_t(code_at + code_bytes - at)));
-    if (!program.at_edge) write_jump(code_area + (end - code_at), end, end_for(program.bits));
+    if (!program.at_edge) write_jump(code_area + (end - code_at), end, program.bits);
 }
 
 void write_way_out(unsigned slot, unsigned bits, u8* code_area) {
     const u64 at = way_out(slot);
-    write_jump(code_area + (at - code_at), at, end_for(bits));
+    write_jump(code_area + (at - code_at), at, bits);
 }
 
 // Words that make carries, signs, zeros and pointers likely.
@@ -116,15 +121,16 @@ std::string hex_bytes(const u8* bytes, size_t count) {
 }
 
 Decoded decode(const u8* bytes, size_t size, unsigned bits) {
-    static ZydisDecoder decoders[2];
+    static ZydisDecoder decoders[3];
     static const bool ready = [] {
         ZydisDecoderInit(&decoders[0], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
         ZydisDecoderInit(&decoders[1], ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
+        ZydisDecoderInit(&decoders[2], ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16);
         return true;
     }();
     (void)ready;
     Decoded d;
-    d.status = ZydisDecoderDecodeFull(&decoders[bits == 32], bytes, size, &d.insn, d.operands);
+    d.status = ZydisDecoderDecodeFull(&decoders[bits == 64 ? 0 : bits == 32 ? 1 : 2], bytes, size, &d.insn, d.operands);
     return d;
 }
 

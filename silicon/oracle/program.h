@@ -48,6 +48,7 @@ constexpr u64 way_out(unsigned slot) { return slot_address(slot) + slot_bytes - 
 std::vector<u8> code_of(const Program& program);
 // Puts the code into the shared code area. `before.rip` says where.
 void write_code(const Program& program, u8* code_area);
+constexpr unsigned most_jump_bytes = 8;
 void write_way_out(unsigned slot, unsigned bits, u8* code_area);
 void make_pattern(u64 seed, Pattern& pattern);
 

@@ -32,6 +32,7 @@ Session::Session(const Options& options)
           [&] {
               Wishes wishes = options.wishes;
               wishes.fs_base_is_zero = judge_.host.has_fs_base();
+              wishes.has_16_bits = judge_.host.has_16_bits();
               return wishes;
           }(),
           options.seed),

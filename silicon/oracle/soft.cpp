@@ -18,6 +18,10 @@ constexpr u64 tss_at = idt_at + page_bytes;
 constexpr u64 present = 1, writable = 2, user = 4, accessed = 0x20, dirty = 0x40, no_execute = u64{1} << 63;
 
 constexpr u32 user_code = 0xb | ar::s | 3 << ar::dpl_shift | ar::present | ar::g;
+// Of the selectors 0x23, 0x2b and 0x33.
+constexpr u64 descriptors[] = {0x00cf'fb00'0000'ffff, 0x00cf'f300'0000'ffff, 0x00af'fb00'0000'ffff};
+constexpr u64 gdt_offset = 0x100;
+
 constexpr u32 user_data = 0x3 | ar::s | 3 << ar::dpl_shift | ar::present | ar::g | ar::db;
 
 }  // namespace
@@ -66,6 +70,7 @@ void Soft::build_tables() {
     map_page(idt_at, idt_page, no_execute);
     map_page(tss_at, tss_page, no_execute);
     memory_.get()[tss_page + 0x66] = memory_.get()[tss_page + 0x67] = 0xff;  // no I/O bitmap: every port is refused
+    std::memcpy(memory_.get() + tss_page + gdt_offset + 0x20, descriptors, sizeof descriptors);
 }
 
 void Soft::set_pattern(const Pattern& pattern) {
@@ -76,18 +81,20 @@ void Soft::set_pattern(const Pattern& pattern) {
 // The selectors and rights that Linux gives a process. In 64-bit code DS and ES are null.
 void Soft::set_segments(unsigned bits) {
     const Segment data{0, ~u32{0}, user_data, 0x2b}, null{0, ~u32{0}, ar::unusable, 0};
-    for (const Seg which : {Seg::Ds, Seg::Es}) cpu_->at(which) = bits == 32 ? data : null;
+    const Segment code16{code_at, 0xffff, user_code & ~ar::g, code16_selector};
+    const Segment data16{data_at, 0xffff, user_data & ~(ar::g | ar::db), data16_selector};
+    const Segment code32{0, ~u32{0}, user_code | ar::db, 0x23}, code64{0, ~u32{0}, user_code | ar::l, 0x33};
+    for (const Seg which : {Seg::Ds, Seg::Es}) cpu_->at(which) = bits == 64 ? null : bits == 32 ? data : data16;
     for (const Seg which : {Seg::Fs, Seg::Gs, Seg::Ldtr}) cpu_->at(which) = null;
-    cpu_->at(Seg::Ss) = data;
-    cpu_->at(Seg::Cs) =
-        bits == 32 ? Segment{0, ~u32{0}, user_code | ar::db, 0x23} : Segment{0, ~u32{0}, user_code | ar::l, 0x33};
+    cpu_->at(Seg::Ss) = bits == 16 ? data16 : data;
+    cpu_->at(Seg::Cs) = bits == 64 ? code64 : bits == 32 ? code32 : code16;
     cpu_->at(Seg::Tr) = Segment{tss_at, 0x67, 0xb | ar::present, 0x40};
 }
 
 void Soft::set_state(const Job& job) {
     Cpu& cpu = *cpu_;
     std::memcpy(cpu.gpr, job.before.gpr, sizeof job.before.gpr);
-    cpu.rip = job.before.rip;
+    cpu.rip = job.before.rip - code_base(job.bits);
     cpu.rflags = job.before.rflags;
     cpu.cr0 = cr0::pe | cr0::mp | cr0::et | cr0::ne | cr0::wp | cr0::am | cr0::pg;
     cpu.cr3 = tables;
@@ -95,7 +102,7 @@ void Soft::set_state(const Job& job) {
     cpu.efer = efer::sce | efer::lme | efer::lma | efer::nxe;
     cpu.cr2 = 0;
     cpu.idtr = {idt_at, 0xfff};  // all gates absent: INT n is #GP
-    cpu.gdtr = {idt_at, 0x7f};
+    cpu.gdtr = {tss_at + gdt_offset, 0x7f};
     cpu.cpl = 3;
     cpu.interruptibility = 0;
     cpu.activity = 0;
@@ -105,7 +112,7 @@ void Soft::set_state(const Job& job) {
 }
 
 void Soft::read_ending(const Job& job, const ExitRecord& exit, Result& result) {
-    const u64 end = job.bits == 32 ? end32_at : end_at;
+    const u64 end = end_for(job.bits);
     switch (exit.kind) {
         case ExitKind::Exception:
             result.ending = exit.interruption_info & 0xff;
@@ -126,12 +133,15 @@ void Soft::prepare(const Job& job) {
     set_state(job);
 }
 
+u64 Soft::linear_rip() const { return cpu_->rip + cpu_->at(Seg::Cs).base; }
+
 bool Soft::strays(const Job& job, u64 begin, u64 end) {
     prepare(job);
     bool outside = false;
     for (u64 n = 0; n < budget && !outside; ++n) {
         if (cpu_->run({.budget = 1}).kind != ExitKind::BudgetSpent) break;
-        outside = (cpu_->rip < begin || cpu_->rip >= end) && cpu_->rip != (job.bits == 32 ? end32_at : end_at);
+        const u64 at = linear_rip();
+        outside = (at < begin || at >= end) && at != end_for(job.bits);
     }
     set_pattern(Pattern(pattern_));
     return outside;
@@ -145,7 +155,7 @@ void Soft::run(const Job& job, Result& result) {
     const ExitRecord& exit = cpu_->run({.budget = budget});
     read_ending(job, exit, result);
     std::memcpy(result.after.gpr, cpu_->gpr, sizeof result.after.gpr);
-    result.after.rip = cpu_->rip;
+    result.after.rip = linear_rip();
     result.after.rflags = cpu_->rflags;
     collect_changes(pattern_, [&](u64 n) { return data + n * page_bytes; }, result);
 }

@@ -28,6 +28,7 @@ class Soft {
     void build_tables();
     void map_page(u64 linear, u64 gpa, u64 rights);
     void prepare(const Job& job);
+    u64 linear_rip() const;
     void set_state(const Job& job);
     void set_segments(unsigned bits);
     void read_ending(const Job& job, const x86::ExitRecord& exit, Result& result);

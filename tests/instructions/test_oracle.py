@@ -19,7 +19,7 @@ def run(oracle: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str
     return subprocess.run([oracle, *arguments], capture_output=True, text=True, check=False, timeout=300)
 
 
-@pytest.mark.parametrize("bits", ["64", "32"])
+@pytest.mark.parametrize("bits", ["64", "32", "16"])
 def test_random_instructions_do_what_the_processor_does(oracle: Path, bits: str) -> None:
     done = run(oracle, "--seed", str(SEED), "--count", str(INSTRUCTIONS), "--bits", bits, "--failures", "5")
     assert done.returncode == 0, done.stdout + done.stderr
