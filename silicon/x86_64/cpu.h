@@ -346,6 +346,7 @@ class Cpu : public CpuState {
     Block* find_block();
     bool unchanged(Block& block, u64 linear);
     Block* look_up(u64 linear);
+    Block* within_limit(Block* block, u64 linear, u64 gpa);
     bool still_valid(Block& block, u64 linear);
     Block* build_block(u64 linear, u64 gpa);
     bool gather(u64 linear, u64 gpa, u8* bytes, size_t& size, u64& second_gpa);

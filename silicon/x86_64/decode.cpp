@@ -119,6 +119,8 @@ void set_memory(Insn& in, const ZydisDecodedInstruction& insn, const ZydisDecode
     in.index = address_slot(mem.index);
     in.scale = mem.scale > 4 ? 3 : mem.scale > 2 ? 2 : mem.scale > 1 ? 1 : 0;
     in.seg = segment_of(mem.segment);
+    const bool notrack = insn.attributes & ZYDIS_ATTRIB_HAS_NOTRACK;  // 3E before an indirect branch is DS as well
+    if (notrack && !(mode & mode::long64)) in.seg = Seg::Ds;
     in.disp = static_cast<i32>(mem.disp.value);
     in.addressing = addressing_of(in, mode);
     if (mem.disp.value != in.disp && in.base == slot_zero && in.index == slot_zero) {  // MOV with a 64-bit offset: the only such form, it has no register in it

@@ -64,7 +64,26 @@ Block* Cpu::look_up(u64 linear) {
     if (block && !still_valid(*block, linear)) block = nullptr;
     if (fault_.pending || exit.kind != ExitKind::None) return nullptr;
     if (!block) block = build_block(linear, t.gpa);
+    if (block && !in_long64() && block->length > cs.limit - rip + u64{1}) return within_limit(block, linear, t.gpa);
     if (block && !block->second_gpa) blocks_.jump(linear) = {blocks_.jump_key(linear, cpl == 3), block};
+    return block;
+}
+
+// A block that goes over the end of its code segment: one instruction of it at a time, and none that is cut by the limit.
+Block* Cpu::within_limit(Block* block, u64 linear, u64 gpa) {
+    if (block->count > 1) {
+        const u32 kept = mode;
+        mode |= mode::single;
+        update_stamp();
+        block = blocks_.find(gpa, mode & mode::decoding);
+        if (!block || !still_valid(*block, linear)) block = build_block(linear, gpa);
+        mode = kept;
+        update_stamp();
+    }
+    if (block && block->length > at(Seg::Cs).limit - rip + u64{1}) {
+        raise(vector_gp, 0);
+        return nullptr;
+    }
     return block;
 }
 
@@ -149,6 +168,10 @@ Block* Cpu::build_block(u64 linear, u64 gpa) {
         size_t size = std::min<u64>(sizeof bytes, room);
         if (!gather(linear, gpa, bytes, size, head.second_gpa)) return nullptr;
         if (decode_block(decoder_, cpuid, mode, bytes, size, head, insns) == DecodeStatus::Truncated) {
+            if (!in_long64() && at(Seg::Cs).limit - rip < room) {  // the segment ends with the page
+                raise(vector_gp, 0);
+                return nullptr;
+            }
             size = Decoder::max_bytes;
             head.second_gpa = 1;  // any: wanted
             if (!gather(linear, gpa, bytes, size, head.second_gpa)) return nullptr;

@@ -186,7 +186,8 @@ bool Cpu::fits_code(u64 target, const Segment& cs) {
 }
 
 Outcome Cpu::jump_checked(u64 target) {
-    if (in_long64() ? u64(i64(target << 16) >> 16) != target : (target & code_mask()) > at(Seg::Cs).limit) return raise(vector_gp, 0);
+    // A 32-bit target of 16-bit code is checked whole, not wrapped.
+    if (in_long64() ? u64(i64(target << 16) >> 16) != target : u32(target) > at(Seg::Cs).limit) return raise(vector_gp, 0);
     rip = target & code_mask();
     return Outcome::Next;
 }

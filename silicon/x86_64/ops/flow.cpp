@@ -185,11 +185,13 @@ SILICON_INLINE Outcome bound(Cpu& cpu, const Insn& in) {
     using T = typename Index::type;
     using Signed = std::make_signed_t<T>;
     const u64 start = cpu.offset_of(in);
-    const Linear at = cpu.segment_linear(in.seg, start, 2 * sizeof(T), Access::Read);
+    const Linear at = cpu.segment_linear(in.seg, start, sizeof(T), Access::Read);
     if (!at.ok) return Outcome::Stop;
     const auto low = cpu.load<T>(at.value);
     if (!low.ok) return Outcome::Stop;
-    const auto high = cpu.load<T>(at.value + sizeof(T));
+    const Linear behind = cpu.segment_linear(in.seg, start + sizeof(T), sizeof(T), Access::Read);
+    if (!behind.ok) return Outcome::Stop;
+    const auto high = cpu.load<T>(behind.value);
     if (!high.ok) return Outcome::Stop;
     const auto index = Signed(Index::load(cpu, in).value);
     return index < Signed(low.value) || index > Signed(high.value) ? cpu.raise(vector_br) : Outcome::Next;

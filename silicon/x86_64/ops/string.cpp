@@ -40,6 +40,13 @@ Linear destination(Cpu& cpu, const Insn& in, Access access) {
     return cpu.segment_linear(Seg::Es, register_of(cpu, in, rdi), sizeof(T), access);
 }
 
+// The second operand is outside its segment; but a page fault of the first one, which is read before, comes first.
+template <class T>
+Outcome second_refused(Cpu& cpu, u64 first) {
+    (void)cpu.probe_read(first, sizeof(T));
+    return Outcome::Stop;
+}
+
 // How many items from here on lie in one page and do not wrap the address, going up.
 template <class T>
 u64 items_in_page(const Cpu& cpu, const Insn& in, Gpr which, u64 linear) {
@@ -113,7 +120,7 @@ Outcome move_string(Cpu& cpu, const Insn& in) {
         const Linear from = source<T>(cpu, in);
         if (!from.ok) return Outcome::Stop;
         const Linear to = destination<T>(cpu, in, Access::Write);
-        if (!to.ok) return Outcome::Stop;
+        if (!to.ok) return second_refused<T>(cpu, from.value);
         const auto v = cpu.load<T>(from.value);
         if (!v.ok) return Outcome::Stop;
         const Outcome out = cpu.store<T>(to.value, v.value);
@@ -214,7 +221,7 @@ Outcome compare_string(Cpu& cpu, const Insn& in) {
         const Linear left = source<T>(cpu, in);
         if (!left.ok) return Outcome::Stop;
         const Linear right = destination<T>(cpu, in, Access::Read);
-        if (!right.ok) return Outcome::Stop;
+        if (!right.ok) return second_refused<T>(cpu, left.value);
         const auto a = cpu.load<T>(left.value);
         if (!a.ok) return Outcome::Stop;
         const auto b = cpu.load<T>(right.value);
