@@ -177,9 +177,10 @@ Verdict Judge::weigh(const Program& program, const Result& on_host, const Result
     Verdict v = compare(program, host_result, on_soft);
     if (v.kind == Verdict::Differs && vendors_differ(program, on_host, on_soft)) return {Verdict::NotJudged, {}};
     if (v.kind == Verdict::Differs && over_the_end(program, on_host, on_soft)) return {Verdict::NotJudged, {}};
-    const u64 end = program.at_edge ? code_at + code_bytes : program.before.rip + slot_bytes;
-    if (v.kind == Verdict::Differs && soft.strays(job_of(program), program.before.rip, end))
-        return {Verdict::NotJudged, {}};
+    // Into the middle of an instruction, or another program's: what is executed there need not be of the table.
+    const u64 out = program.before.rip + slot_bytes - 8;
+    const auto is_own = [&](u64 rip) { return program.step_at(rip) >= 0 || rip == out; };
+    if (v.kind == Verdict::Differs && soft.strays(job_of(program), is_own)) return {Verdict::NotJudged, {}};
     const bool own = on_soft.ending == x86::vector_pf && host.is_own(on_soft.address);
     return v.kind == Verdict::Differs && own ? Verdict{Verdict::NotJudged, {}} : v;
 }

@@ -135,13 +135,13 @@ void Soft::prepare(const Job& job) {
 
 u64 Soft::linear_rip() const { return cpu_->rip + cpu_->at(Seg::Cs).base; }
 
-bool Soft::strays(const Job& job, u64 begin, u64 end) {
+bool Soft::strays(const Job& job, const std::function<bool(u64)>& is_own) {
     prepare(job);
     bool outside = false;
     for (u64 n = 0; n < budget && !outside; ++n) {
         if (cpu_->run({.budget = 1}).kind != ExitKind::BudgetSpent) break;
         const u64 at = linear_rip();
-        outside = (at < begin || at >= end) && at != end_for(job.bits);
+        outside = at != end_for(job.bits) && !is_own(at);
     }
     set_pattern(Pattern(pattern_));
     return outside;

@@ -1,6 +1,7 @@
 // The software CPU, set up as the child of the host side is: user mode, the same pages at the same linear addresses.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "silicon/oracle/layout.h"
@@ -17,8 +18,8 @@ class Soft {
     void set_pattern(const Pattern& pattern);
     // Runs to the end, to an exception, or until `budget` instructions are done (Ending::timed_out).
     void run(const Job& job, Result& result);
-    // Whether a run of the job executes anything outside [begin, end) before its end: one instruction at a time.
-    bool strays(const Job& job, u64 begin, u64 end);
+    // Whether a run of the job, one instruction at a time, comes to an address that `is_own` denies before its end.
+    bool strays(const Job& job, const std::function<bool(u64)>& is_own);
     bool has(x86::Feature feature) const { return cpu_->cpuid.has(feature); }
 
     static constexpr u64 budget = 20'000;
