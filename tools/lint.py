@@ -18,6 +18,7 @@ BIN = ROOT / ".venv" / "bin"
 JOBS = os.environ.get("JOBS", "2")
 MAX_LINES = 600
 GENERATED = {"src/pyhv/framework/_intel_constants.py"}  # long because the API is
+OUTWARD = re.compile(r"(?<![\w./])((?:\.\./)+[\w.-]+)")
 SOURCES = {".py", ".pyi", ".cpp", ".h", ".inc", ".sh", ".txt"}
 
 
@@ -66,17 +67,24 @@ def generated() -> bool:
     return run(sys.executable, ROOT / "tools" / "generate.py", "--check")
 
 
+def leaves_the_tree(path: Path, place: str) -> bool:
+    """Whether a relative path, as written in this file, ends up outside the checkout. Tests may name such places."""
+    if path.relative_to(ROOT).parts[0] == "tests":
+        return False
+    return not (path.parent / place).resolve().is_relative_to(ROOT)
+
+
 def tree() -> bool:
     """The tree stands alone, and no source file is longer than a reader wants."""
     problems = []
     for path in tracked_files():
         name = str(path.relative_to(ROOT))
-        if path.suffix not in SOURCES | {".md", ".toml", ""} or name == "tools/lint.py":
+        if path.suffix not in SOURCES | {".md", ".toml", ""}:
             continue
         text = path.read_text(encoding="utf-8", errors="replace")
         for number, line in enumerate(text.splitlines(), 1):
-            if re.search(r"\.\./shared\b|/work/", line):
-                problems.append(f"{name}:{number}: depends on a place outside the tree: {line.strip()[:80]}")
+            if any(leaves_the_tree(path, place) for place in OUTWARD.findall(line)):
+                problems.append(f"{name}:{number}: names a place outside the tree: {line.strip()[:80]}")
         if path.suffix in SOURCES and name not in GENERATED and text.count("\n") > MAX_LINES:
             problems.append(f"{name}: {text.count(chr(10))} lines; at most {MAX_LINES}: split it")
     print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
