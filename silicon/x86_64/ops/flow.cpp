@@ -189,7 +189,8 @@ SILICON_INLINE Outcome bound(Cpu& cpu, const Insn& in) {
     if (!at.ok) return Outcome::Stop;
     const auto low = cpu.load<T>(at.value);
     if (!low.ok) return Outcome::Stop;
-    const Linear behind = cpu.segment_linear(in.seg, start + sizeof(T), sizeof(T), Access::Read);
+    const u64 wrapped = in.address_bytes == 2 ? u16(start + sizeof(T)) : u32(start + sizeof(T));  // not in 64-bit mode
+    const Linear behind = cpu.segment_linear(in.seg, wrapped, sizeof(T), Access::Read);
     if (!behind.ok) return Outcome::Stop;
     const auto high = cpu.load<T>(behind.value);
     if (!high.ok) return Outcome::Stop;
