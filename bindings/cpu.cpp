@@ -265,6 +265,16 @@ void write_xsave(VcpuObject& vcpu, const nb::bytes& image) {
     std::memcpy(idle(vcpu).xsave.data(), image.c_str(), std::min<size_t>(image.size(), xsave_bytes));
 }
 
+nb::bytes read_unfinished(VcpuObject& vcpu) {
+    const std::vector<u8> bytes = idle(vcpu).unfinished();
+    return nb::bytes(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+void write_unfinished(VcpuObject& vcpu, const nb::bytes& image) {
+    if (!idle(vcpu).resume(reinterpret_cast<const u8*>(image.c_str()), image.size()))
+        raise_error("BadArgument", "these bytes are not the log of an unfinished instruction");
+}
+
 nb::dict stats(VcpuObject& vcpu) {
     const RunStats s = idle(vcpu).stats();
     nb::dict d;
@@ -304,6 +314,8 @@ void bind_state(nb::class_<VcpuObject>& cls) {
         .def("cpuid_exits", [](VcpuObject& v, bool exits) { idle(v).cpuid_exits = exits; })
         .def("read_xsave", &read_xsave)
         .def("write_xsave", &write_xsave)
+        .def("read_unfinished", &read_unfinished)
+        .def("write_unfinished", &write_unfinished)
         .def("set_cpuid", &set_cpuid)
         .def("get_cpuid", [](VcpuObject& v) { return rows_of(idle(v).cpuid); })
         .def("capability", &capability)

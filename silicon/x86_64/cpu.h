@@ -91,6 +91,9 @@ class Cpu : public CpuState {
     void answer_bytes(const u8* bytes, size_t size);
     void refuse();
     bool unanswered() const { return unanswered_; }
+    // What the unfinished instruction has been answered so far, for a saved state; an exit that waits comes again.
+    std::vector<u8> unfinished() const { return pieces_.image(); }
+    bool resume(const u8* bytes, size_t size) { return unanswered_ = posted_ = false, pieces_.restore(bytes, size); }
     void abandon();  // forget the unfinished instruction: somebody moved RIP
     void inject(const Event& event) {  // both faces: what waits stands in the VMCS, and is part of the saved state
         vmcs.entry_info = event.info();

@@ -54,12 +54,15 @@ NAMES: Final = (*_PLAIN_FIELDS, *_CONTROL_FIELDS, *_MSR_FIELDS, *_VMCS_FIELDS)
 """The names of a CpuState, in the order of its values."""
 
 _INDEX: Final = {name: position for position, name in enumerate(NAMES)}
-_MAGIC: Final = b"pyhvCPU\x01"
+_MAGIC: Final = b"pyhvCPU\x02"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CpuState:
     """Registers, segments, control and debug registers, MSRs, pending events and the XSAVE image of a vCPU.
+
+    `unfinished` is what the instruction that RIP is on has been answered so far, where it is not done yet; an exit that
+    waited for its answer when the state was taken comes again.
 
     `state["rax"]`, `state["cs.base"]`; `replace(rip=…)`; `diff(other)`; `to_bytes()` and `from_bytes()`. The
     time-stamp counter belongs to the VM's clock and is not in it; neither are CPUID and the VMCS controls, which are
@@ -68,6 +71,7 @@ class CpuState:
 
     values: tuple[int, ...]
     xsave: bytes
+    unfinished: bytes = b""
 
     def __post_init__(self) -> None:
         if len(self.values) != len(NAMES):
@@ -85,36 +89,38 @@ class CpuState:
         values = list(self.values)
         for name, value in {**(changes or {}), **more}.items():
             values[_position(name)] = integer(name, value)
-        return type(self)(tuple(values), self.xsave)
+        return type(self)(tuple(values), self.xsave, self.unfinished)
 
     def diff(self, other: CpuState) -> list[str]:
         """What differs, one line each: `rax: 0x1 -> 0x2`. Empty when the two are equal."""
         pairs = zip(NAMES, self.values, other.values, strict=True)
         lines = [f"{name}: {mine:#x} -> {theirs:#x}" for name, mine, theirs in pairs if mine != theirs]
-        return lines + _diff_bytes("xsave", self.xsave, other.xsave)
+        lines += _diff_bytes("xsave", self.xsave, other.xsave)
+        return lines + _diff_bytes("unfinished", self.unfinished, other.unfinished)
 
     def to_bytes(self) -> bytes:
         """A self-describing image: names, values, the XSAVE image and a checksum."""
-        parts = [_MAGIC, struct.pack("<II", len(NAMES), len(self.xsave))]
+        parts = [_MAGIC, struct.pack("<III", len(NAMES), len(self.xsave), len(self.unfinished))]
         for name, value in zip(NAMES, self.values, strict=True):
             parts.append(struct.pack("<B", len(name)) + name.encode() + struct.pack("<Q", value))
-        body = b"".join(parts) + self.xsave
+        body = b"".join(parts) + self.xsave + self.unfinished
         return body + struct.pack("<I", zlib.crc32(body))
 
     @classmethod
     def from_bytes(cls, image: bytes) -> Self:
         """The state that `to_bytes()` wrote. Raises BadArgument for anything else: foreign, cut off, damaged."""
         body, values = _checked_body(bytes(image)), {}
-        count, xsave_size = struct.unpack_from("<II", body, len(_MAGIC))
-        offset = len(_MAGIC) + 8
+        count, xsave_size, unfinished_size = struct.unpack_from("<III", body, len(_MAGIC))
+        offset = len(_MAGIC) + 12
         for _ in range(count):
             end = offset + 1 + body[offset]
             values[body[offset + 1 : end].decode()] = struct.unpack_from("<Q", body, end)[0]
             offset = end + 8
         strange, missing = values.keys() - _INDEX.keys(), _INDEX.keys() - values.keys()
-        if strange or missing or len(body) != offset + xsave_size:
+        if strange or missing or len(body) != offset + xsave_size + unfinished_size:
             raise BadArgument(f"a saved vCPU of another version: unknown {sorted(strange)}, missing {sorted(missing)}")
-        return cls(tuple(values[name] for name in NAMES), body[offset:])
+        end = offset + xsave_size
+        return cls(tuple(values[name] for name in NAMES), body[offset:end], body[end:])
 
     def __repr__(self) -> str:
         shown = " ".join(f"{name}={value:#x}" for name, value in self.as_dict().items() if value)
@@ -132,7 +138,7 @@ def _checked_body(image: bytes) -> bytes:
     if not image.startswith(_MAGIC):
         raise BadArgument(f"not a saved vCPU: it begins with {image[: len(_MAGIC)]!r}, not {_MAGIC!r}")
     body, checksum = image[:-4], image[-4:]
-    if len(body) < len(_MAGIC) + 8 or struct.pack("<I", zlib.crc32(body)) != checksum:
+    if len(body) < len(_MAGIC) + 12 or struct.pack("<I", zlib.crc32(body)) != checksum:
         raise BadArgument("a saved vCPU that is cut off or damaged: its checksum does not match")
     return body
 
@@ -152,7 +158,7 @@ def read_state(engine: EngineVcpu) -> CpuState:
     values += [engine.read_register(reg) for reg in _CONTROL_FIELDS.values()]
     values += [engine.read_msr(msr) for msr in _MSR_FIELDS.values()]
     values += [engine.read_vmcs(field) for field in _VMCS_FIELDS.values()]
-    return CpuState(tuple(values), engine.read_xsave())
+    return CpuState(tuple(values), engine.read_xsave(), engine.read_unfinished())
 
 
 def write_state(engine: EngineVcpu, state: CpuState) -> None:
@@ -179,3 +185,4 @@ def _write(engine: EngineVcpu, state: CpuState) -> None:
         for name, number in fields.items():
             write(number, state[name])
     engine.write_xsave(state.xsave)
+    engine.write_unfinished(state.unfinished)  # last: a written RIP forgets it

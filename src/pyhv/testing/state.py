@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from .. import CpuState, Halted, PortIn, Segment, VirtualMachine
+from .. import CpuState, Halted, MmioLoad, PortIn, Segment, VirtualMachine
+from ..addresses import GPA
 from ..errors import BadArgument
 from ._promise import promise
-from .guest import CODE, guest, raises
+from .guest import CODE, HOLE, guest, raises
 
 U64 = (1 << 64) - 1
 
@@ -172,3 +173,23 @@ def a_state_before_an_answer_asks_again(engine: str) -> None:
         g.cpu.answer(2)
         assert g.cpu.run() == Halted()
         assert g.cpu.regs.al == 2
+
+
+@promise
+def a_state_within_an_instruction_keeps_its_answers(engine: str) -> None:
+    """objects: what an unfinished instruction was answered goes with the state; only the rest is asked again."""
+    with guest(engine, "66a1fe0f f4") as g:  # a load over the edge of two device pages: two exits
+        assert g.cpu.run() == MmioLoad(GPA(HOLE + 0xFFE), 2)
+        g.cpu.answer(0x1111)
+        assert g.cpu.run() == MmioLoad(GPA(HOLE + 0x1000), 2)
+        within = CpuState.from_bytes(g.cpu.state.to_bytes())
+        assert within.unfinished
+        g.cpu.answer(0x2222)
+        assert g.cpu.run() == Halted()
+        assert (g.cpu.regs.eax, g.cpu.state.unfinished) == (0x2222_1111, b"")
+    with guest(engine, "66a1fe0f f4") as other:
+        other.cpu.state = within
+        assert other.cpu.run() == MmioLoad(GPA(HOLE + 0x1000), 2)
+        other.cpu.answer(0x3333)
+        assert other.cpu.run() == Halted()
+        assert other.cpu.regs.eax == 0x3333_1111

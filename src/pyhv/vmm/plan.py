@@ -27,6 +27,7 @@ class Kind(StrEnum):
     DOS = "DOS program"
     ELF = "ELF executable"
     MULTIBOOT = "Multiboot kernel"
+    LINUX = "Linux kernel"
     FIRMWARE = "firmware"
 
 
@@ -58,7 +59,8 @@ class Plan:
     """Segments, the way in, and the registers that the program's start rules promise it.
 
     `entry` is the linear address of the first instruction; for real mode `code_base` is CS.base (a multiple of 16).
-    `registers` are by name, as on `cpu.regs`. `wants_info` asks the board for a Multiboot information block.
+    `registers` are by name, as on `cpu.regs`. `wants_info` asks the board for a Multiboot information block;
+    a `setup_header` asks it for Linux's boot parameters.
     """
 
     kind: Kind
@@ -69,4 +71,5 @@ class Plan:
     registers: Mapping[str, int] = field(default_factory=dict)
     windows: tuple[Window, ...] = ()
     wants_info: bool = False
+    setup_header: bytes = b""
     arguments: str = ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pyhv import Mapping, Perm, Table, VCpu, VirtualMachine
 
 from .boards.pc import LOW_RAM_END, ram_ranges
+from .loaders import linux
 from .loaders.multiboot import information
 from .paging import LARGE, PAGE, PageTables
 from .plan import ImageError, Kind, Mode, Plan
@@ -18,6 +19,7 @@ STACK_BYTES = 64 << 10
 FOUR_GIB = 1 << 32
 REAL_STACK = 0x7C00
 REAL_STACK_LOWEST = 0x600  # above the vectors and the BIOS data area
+LINUX_CODE, LINUX_DATA = 0x10, 0x18
 GDT_CODE32, GDT_CODE64, GDT_DATA = 0x00CF_9B00_0000_FFFF, 0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF
 
 
@@ -83,14 +85,26 @@ def _start_flat(plan: Plan, vm: VirtualMachine, cpu: VCpu, ram_bytes: int) -> No
         cpu.enter_long(_page_tables(plan, vm, room, ram_bytes))
     else:
         cpu.enter_protected()
-    gdt = struct.pack("<3Q", 0, GDT_CODE64 if plan.mode is Mode.LONG else GDT_CODE32, GDT_DATA)
-    at = room.allocate(PAGE)
-    vm.write(at, gdt)
-    cpu.segments.gdtr = Table(at, len(gdt) - 1)
+    _descriptors(plan, vm, cpu, room)
     cpu.regs.rsp = room.allocate(STACK_BYTES) + STACK_BYTES
     cpu.regs.rip = plan.entry
     if plan.wants_info:
         cpu.regs.rbx = _information(plan, vm, room, ram_bytes)
+    if plan.setup_header:
+        cpu.regs.rsi = _boot_parameters(plan, vm, room, ram_bytes)
+
+
+def _descriptors(plan: Plan, vm: VirtualMachine, cpu: VCpu, room: Room) -> None:
+    """A GDT with flat code and data: selectors 8 and 16, for a Linux kernel 16 and 24 as its protocol says."""
+    code = GDT_CODE64 if plan.mode is Mode.LONG else GDT_CODE32
+    linux_kernel = bool(plan.setup_header)
+    gdt = struct.pack("<4Q", 0, 0, code, GDT_DATA) if linux_kernel else struct.pack("<3Q", 0, code, GDT_DATA)
+    at = room.allocate(PAGE)
+    vm.write(at, gdt)
+    cpu.segments.gdtr = Table(at, len(gdt) - 1)
+    if linux_kernel:
+        for name in ("cs", "ss", "ds", "es", "fs", "gs"):
+            cpu.segments[name].selector = LINUX_CODE if name == "cs" else LINUX_DATA  # type: ignore[union-attr]
 
 
 def _page_tables(plan: Plan, vm: VirtualMachine, room: Room, ram_bytes: int) -> int:
@@ -106,6 +120,14 @@ def _page_tables(plan: Plan, vm: VirtualMachine, room: Room, ram_bytes: int) -> 
 
     at = room.allocate(len(build(0)))
     vm.write(at, build(at))
+    return at
+
+
+def _boot_parameters(plan: Plan, vm: VirtualMachine, room: Room, ram_bytes: int) -> int:
+    ranges = ram_ranges(ram_bytes)
+    high = ranges[1][1] if len(ranges) > 1 else 0
+    at = room.allocate(linux.PARAMETERS_BYTES + linux.COMMAND_LINE_ROOM)
+    vm.write(at, linux.boot_parameters(plan.setup_header, ranges[0][1], high, at, plan.arguments))
     return at
 
 

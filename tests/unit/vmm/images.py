@@ -58,3 +58,34 @@ class Elf:
 def multiboot_header(flags: int = 0, *addresses: int) -> bytes:
     magic = 0x1BADB002
     return struct.pack(f"<{3 + len(addresses)}I", magic, flags, -(magic + flags) & 0xFFFFFFFF, *addresses)
+
+
+@dataclass
+class Linux:
+    """A kernel image: one setup sector, `code` behind it, and the header's fields as they are given."""
+
+    code: bytes = b"\xf4" * 0x400
+    version: int = 0x020C
+    setup_sectors: int = 1
+    boot_flag: int = 0xAA55
+    load_flags: int = 1
+    relocatable: int = 0
+    preferred: int = 0x10_0000
+    memory_bytes: int = 0x8000
+    has_entry_64: int = 1
+    command_line_max: int = 255
+    protected_bytes: int | None = None
+
+    def __bytes__(self) -> bytes:
+        head = bytearray(512 * (self.setup_sectors + 1))
+        stored = len(self.code) if self.protected_bytes is None else self.protected_bytes
+        head[0x1F1] = self.setup_sectors
+        struct.pack_into("<I", head, 0x1F4, stored // 16)
+        struct.pack_into("<H", head, 0x1FE, self.boot_flag)
+        head[0x200:0x206] = b"\xeb\x66HdrS"
+        struct.pack_into("<H", head, 0x206, self.version)
+        head[0x211] = self.load_flags
+        struct.pack_into("<BxH", head, 0x234, self.relocatable, self.has_entry_64)
+        struct.pack_into("<I", head, 0x238, self.command_line_max)
+        struct.pack_into("<QI", head, 0x258, self.preferred, self.memory_bytes)
+        return bytes(head) + self.code

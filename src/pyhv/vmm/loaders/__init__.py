@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..plan import ImageError, Mode, Plan
-from . import com, elf, firmware, flat, multiboot
+from . import com, elf, firmware, flat, linux, multiboot
 
 _FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"\xcf\xfa\xed\xfe", "a Mach-O executable, which needs macOS"),
@@ -40,6 +40,8 @@ def load(
         return flat.plan(image, mode=mode, load_at=load_at, entry=entry)
     if image.startswith(b"\x7fELF"):
         return _load_elf(image, mode, entry, arguments)
+    if linux.is_image(image):
+        return linux.plan(image, arguments, mode=mode, entry=entry)
     _refuse_foreign(image)
     if name.lower().endswith(".com"):
         return com.plan(image, arguments, mode=mode, entry=entry)
@@ -64,8 +66,8 @@ def _refuse_foreign(image: bytes) -> None:
         header = int.from_bytes(image[0x3C:0x40], "little")
         what = "a Windows or EFI program" if image[header : header + 4] == b"PE\0\0" else "a DOS .EXE program"
         raise ImageError(f"this is {what}; of DOS only .COM programs run. {_RUNNABLE}")
-    if image[0x202:0x206] == b"HdrS":
-        raise ImageError(f"this is a Linux kernel image (bzImage), which cannot be booted yet; {_RUNNABLE}")
 
 
-_RUNNABLE = "runnable are flat binaries, DOS .COM, ELF, Multiboot kernels and firmware (with --load ADDR: any bytes)"
+_RUNNABLE = (
+    "runnable are flat binaries, DOS .COM, ELF, Multiboot and Linux kernels and firmware (with --load ADDR: any bytes)"
+)
