@@ -29,14 +29,24 @@ struct VcpuObject {
     VcpuObject(GuestMemory& memory, Clock& clock, unsigned index, bool raw) : cpu(memory, clock, index, raw) {}
     Cpu cpu;
     std::atomic<bool> running{false};
+    std::atomic<bool> closed{false};
+    std::string why_closed;  // written before `closed`
 };
+
+void require_open(const VcpuObject& vcpu) {
+    if (vcpu.closed.load(std::memory_order_seq_cst)) raise_error("Closed", vcpu.why_closed);
+}
 
 // While it lives the vCPU is this thread's.
 class Use {
   public:
     explicit Use(VcpuObject& vcpu) : vcpu_(vcpu) {
-        if (vcpu_.running.exchange(true, std::memory_order_acquire))
+        require_open(vcpu);
+        if (vcpu_.running.exchange(true, std::memory_order_seq_cst))
             raise_error("Busy", "the vCPU is running in another thread; kick() it, or wait for its run() to return");
+        if (!vcpu_.closed.load(std::memory_order_seq_cst)) return;
+        vcpu_.running.store(false, std::memory_order_release);  // closed in between
+        require_open(vcpu);
     }
     ~Use() { vcpu_.running.store(false, std::memory_order_release); }
     Use(const Use&) = delete;
@@ -48,6 +58,7 @@ class Use {
 
 // For what does not run the guest.
 Cpu& idle(VcpuObject& vcpu) {
+    require_open(vcpu);
     if (vcpu.running.load(std::memory_order_relaxed))
         raise_error("Busy", "the vCPU is running in another thread; only kick() may be called now");
     return vcpu.cpu;
@@ -119,6 +130,19 @@ u32 run_raw(VcpuObject& vcpu, std::optional<u64> deadline_ns) {
     RunLimits limits;
     if (deadline_ns) limits.deadline_ns = *deadline_ns;
     return static_cast<u32>(run_in_slices(vcpu.cpu, limits).reason);
+}
+
+void kick(VcpuObject& vcpu) {
+    require_open(vcpu);
+    vcpu.cpu.kick();
+}
+
+// Every later use raises Closed, and a run in another thread is kicked. After fork() it is not: the thread is not there.
+void close(VcpuObject& vcpu, const std::string& why, bool kick) {
+    if (vcpu.closed.load(std::memory_order_relaxed)) return;
+    vcpu.why_closed = why;
+    vcpu.closed.store(true, std::memory_order_seq_cst);
+    if (kick) vcpu.cpu.kick();
 }
 
 nb::object finish(VcpuObject& vcpu) {
@@ -339,7 +363,8 @@ void bind_cpu(nb::module_& module) {
         .def("run_raw", &run_raw, nb::arg("deadline_ns") = nb::none())
         .def("step", &step)
         .def("finish", &finish)
-        .def("kick", [](VcpuObject& v) { v.cpu.kick(); }, "From any thread; counts for the next run if none is on.")
+        .def("close", &close, nb::arg("why"), nb::arg("kick") = true)
+        .def("kick", &kick, "From any thread; counts for the next run if none is on.")
         .def("answer", &answer, nb::arg("value") = nb::none())
         .def("refuse", &refuse)
         .def_prop_ro("running", [](const VcpuObject& v) { return v.running.load(std::memory_order_relaxed); })

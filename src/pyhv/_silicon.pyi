@@ -67,6 +67,7 @@ class Cpu:
     def step(self) -> Exit: ...  # MonitorTrap after one instruction
     def finish(self) -> Exit | None: ...  # complete the answered instruction only; None: done, else its next piece
     def kick(self) -> None: ...  # any thread; sticky
+    def close(self, why: str, kick: bool = True) -> None: ...  # later uses raise Closed; a run now ends with Kicked
     def answer(self, value: int | bytes | None = None) -> None: ...
     def refuse(self) -> None: ...
     @property

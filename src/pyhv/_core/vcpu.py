@@ -367,10 +367,11 @@ class VCpu:
         self.shut("closed before this use")
         self.vm.forget(self)
 
-    def shut(self, why: str) -> EngineVcpu:
-        """Let every later use raise Closed. The engine's object is returned, for who still has to stop it."""
+    def shut(self, why: str, *, kick: bool = True) -> EngineVcpu:
+        """Let every later use raise Closed, and kick a run in progress. Returns the engine's object, to wait for it."""
         engine, self._closed = self.engine, True
         closed = ClosedEngine(f"vCPU {self.index} was {why}")
+        engine.close(closed.reason, kick)
         self.engine = cast(EngineVcpu, closed)
         self.regs.close(closed)
         for name in _STRAIGHT:

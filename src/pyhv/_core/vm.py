@@ -252,9 +252,7 @@ class VirtualMachine:
 
     @staticmethod
     def _stop(engines: list[EngineVcpu]) -> None:
-        """Kick vCPUs out of the guest and wait. Their threads cannot enter again: the objects are closed."""
-        for engine in engines:
-            engine.kick()
+        """Wait for vCPUs that were kicked when they were closed. Their threads cannot enter again."""
         limit, pause = time.monotonic() + _STOP_SECONDS, 20e-6
         while any(engine.running for engine in engines):
             if time.monotonic() > limit:
@@ -268,7 +266,7 @@ class VirtualMachine:
         self._closed = f"the VM was {why}"
         self._lock = threading.Lock()
         vcpus = list(self._vcpus.values())
-        keep_for_good([self._engine, self.space.abandon(), *(vcpu.shut(why) for vcpu in vcpus)])
+        keep_for_good([self._engine, self.space.abandon(), *(vcpu.shut(why, kick=False) for vcpu in vcpus)])
         self._engine = cast(EngineVm, ClosedEngine(self._closed))
         self._vcpus.clear()
 

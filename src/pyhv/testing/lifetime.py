@@ -62,6 +62,17 @@ def use_after_close_says_so(engine: str) -> None:
 
 
 @promise
+def methods_that_were_kept_are_closed_too(engine: str) -> None:
+    """objects: `run = cpu.run`, kept from before, raises Closed as `cpu.run` does; so after the VM was closed."""
+    for close_vm in (False, True):
+        with guest(engine, "f4") as g:
+            kept = [g.cpu.run, g.cpu.step, g.cpu.kick, g.cpu.answer, g.cpu.refuse, g.cpu.finish, g.cpu.run]
+            (g.vm if close_vm else g.cpu).close()
+            for use in kept:
+                raises(Closed, use, "vCPU 0 was closed")
+
+
+@promise
 def nobody_outlives_what_it_points_into(engine: str) -> None:
     """objects: a vCPU keeps its VM and the memory; dropped without closing, all of it goes."""
     cpu = _running_vcpu(engine)
