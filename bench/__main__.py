@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
+import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -47,11 +49,16 @@ def at_most(name: str, value: float, unit: str, target: float) -> Figure:
 
 def measure_loops(engine: str, quick: bool) -> Iterator[Figure]:
     """Instructions a second in the guest, and how many times slower than the same bytes on the host."""
+    rates: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for loop, result in guest.run_loops(guest.compile_loops(Path(folder)), engine, quick):
             yield at_least(f"{loop.name}.guest", result.instructions / result.guest_s / 1e6, "M instructions/s")
             yield at_least(f"{loop.name}.native", result.instructions / result.native_s / 1e6, "M instructions/s")
             yield Figure(f"{loop.name}.slowdown", result.guest_s / result.native_s, "x")
+            if result.unicorn_s is not None:
+                yield Figure(f"{loop.name}.unicorn", result.unicorn_s / result.guest_s, "x of our time")
+            rates.append(result.instructions / result.guest_s / 1e6)
+    yield at_least("loops.geometric_mean", math.exp(statistics.fmean(map(math.log, rates))), "M instructions/s")
 
 
 def measure_exits(engine: str, quick: bool) -> Iterator[Figure]:

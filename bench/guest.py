@@ -1,4 +1,4 @@
-"""The integer loops of loops.c, in the guest and on the host: the same machine code, compiled when the bench starts."""
+"""The workloads of loops.c, in the guest, on the host and in Unicorn: the same machine code, compiled at the start."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ CFLAGS = (
 ).split()
 
 TABLES, HALT, STACK, CODE, MEMORY = 0x1000, 0x8000, 0x80000, 0x100000, 0x200000
-RAM_BYTES = 16 << 20
+RAM_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,14 @@ class Loop:
 
 LOOPS = (
     Loop("sum_loop", 20_000_000, 1_000_000),
-    Loop("sieve", 4_000_000, 400_000),
+    Loop("sieve", 8 << 20, 400_000),
     Loop("fib", 32, 24),
     Loop("sort", 300_000, 20_000),
+    Loop("sha256", 20_000, 1_000),
+    Loop("quicksort", 400_000, 20_000),
+    Loop("bytecode", 3_000_000, 100_000),
+    Loop("chase", 10_000_000, 500_000),
+    Loop("copy", 100, 10),
 )
 
 
@@ -52,11 +57,16 @@ class Guest:
     ram: Mapping
     entries: dict[str, int]
 
-    def call(self, function: str, memory: int, n: int) -> int:
-        """Calls a loop by the System V convention, to the HLT it returns to; its RAX."""
+    def prepare(self, function: str, memory: int, n: int) -> None:
+        """About to call a loop by the System V convention, with a HLT to return to."""
         regs = self.cpu.regs
         self.ram[STACK - 8 : STACK] = struct.pack("<Q", HALT)
         regs.rip, regs.rdi, regs.rsi, regs.rsp = self.entries[function], memory, n, STACK - 8
+
+    def call(self, function: str, memory: int, n: int) -> int:
+        """Calls a loop; its RAX."""
+        regs = self.cpu.regs
+        self.prepare(function, memory, n)
         stopped = self.cpu.run()
         if not isinstance(stopped, Halted):
             raise SystemExit(f"bench: {function} ended with {stopped} at RIP {regs.rip:#x}")
@@ -65,11 +75,12 @@ class Guest:
 
 @dataclass(frozen=True, slots=True)
 class LoopResult:
-    """What one loop did: instructions by the vCPU's own count, seconds in the guest and on the host."""
+    """What one loop did: instructions by the vCPU's own count, seconds in the guest, on the host, in Unicorn."""
 
     instructions: int
     guest_s: float
     native_s: float
+    unicorn_s: float | None
 
 
 def compile_loops(folder: Path) -> Path:
@@ -90,6 +101,17 @@ def page_tables() -> bytes:
     return pml4 + pdpt + struct.pack("<512Q", *(i << 21 | present_writable | large for i in range(512)))
 
 
+def load(elf: Path, write: Callable[[int, bytes], None]) -> dict[str, int]:
+    """Puts the code where guests expect it; where each function lies."""
+    with elf.open("rb") as file:
+        image = ELFFile(file)
+        for segment in (s for s in image.iter_segments() if s["p_type"] == "PT_LOAD"):
+            write(CODE + segment["p_vaddr"], segment.data())
+        return {
+            symbol.name: CODE + symbol["st_value"] for symbol in image.get_section_by_name(".dynsym").iter_symbols()
+        }
+
+
 @contextmanager
 def long_mode_guest(elf: Path, engine: str) -> Iterator[Guest]:
     """A guest with the loops loaded."""
@@ -98,16 +120,41 @@ def long_mode_guest(elf: Path, engine: str) -> Iterator[Guest]:
         tables = page_tables()
         ram[TABLES : TABLES + len(tables)] = tables
         ram[HALT] = 0xF4
-        with elf.open("rb") as file:
-            image = ELFFile(file)
-            for segment in (s for s in image.iter_segments() if s["p_type"] == "PT_LOAD"):
-                at = CODE + segment["p_vaddr"]
-                ram[at : at + segment["p_filesz"]] = segment.data()
-            symbols = image.get_section_by_name(".dynsym").iter_symbols()
-            entries = {symbol.name: CODE + symbol["st_value"] for symbol in symbols}
+        entries = load(elf, vm.write)
         with vm.vcpu() as cpu:
             cpu.enter_long(TABLES)
             yield Guest(cpu, ram, entries)
+
+
+def unicorn_run(elf: Path, loop: Loop, n: int) -> tuple[int, float] | None:
+    """The loop in Unicorn: its result and seconds. None where the package `unicorn` is not installed."""
+    try:
+        import unicorn  # noqa: PLC0415 - compared with where it is installed, needed by nothing
+        from unicorn import x86_const  # noqa: PLC0415
+    except ImportError:
+        return None
+    machine = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+    machine.mem_map(0, RAM_BYTES)
+    entries = load(elf, machine.mem_write)
+    machine.mem_write(STACK - 8, struct.pack("<Q", HALT))
+    for register, value in (("RDI", MEMORY), ("RSI", n), ("RSP", STACK - 8)):
+        machine.reg_write(getattr(x86_const, f"UC_X86_REG_{register}"), value)
+    start = time.perf_counter()
+    machine.emu_start(entries[loop.name], HALT)
+    return machine.reg_read(x86_const.UC_X86_REG_RAX), time.perf_counter() - start
+
+
+def stepped_instructions(elf: Path, engine: str, loop: Loop, n: int) -> tuple[int, int]:
+    """A short run twice: the vCPU's count, and how many times `step()` had to be called."""
+    with long_mode_guest(elf, engine) as guest:
+        guest.call(loop.name, MEMORY, n)
+        counted = guest.cpu.instructions
+    with long_mode_guest(elf, engine) as guest:
+        guest.prepare(loop.name, MEMORY, n)
+        steps = 1
+        while guest.cpu.step() != Halted():
+            steps += 1
+    return counted, steps
 
 
 def native_run(elf: Path, loop: Loop, n: int) -> tuple[int, float]:
@@ -135,4 +182,7 @@ def run_loops(elf: Path, engine: str, quick: bool) -> Iterator[tuple[Loop, LoopR
             count = guest.cpu.instructions - before
         if got != expected:
             raise SystemExit(f"bench: {loop.name}({n}) gave {got:#x} in the guest, {expected:#x} on the host")
-        yield loop, LoopResult(count, guest_s, native_s)
+        in_unicorn = unicorn_run(elf, loop, n)
+        if in_unicorn and in_unicorn[0] != expected:
+            raise SystemExit(f"bench: {loop.name}({n}) gave {in_unicorn[0]:#x} in Unicorn, {expected:#x} on the host")
+        yield loop, LoopResult(count, guest_s, native_s, in_unicorn[1] if in_unicorn else None)
