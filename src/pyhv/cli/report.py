@@ -120,6 +120,7 @@ def as_dict(image: str, plan: Plan, result: Result, capture: Capture) -> dict[st
         "output": capture.data.decode("utf-8", "backslashreplace"),
         "output_bytes": capture.total_bytes,
         "output_truncated": capture.truncated,
+        "screen": None if result.screen is None else list(result.screen),
         "registers": list(result.registers),
         "history": list(result.history),
     }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,14 +23,17 @@ from pyhv.vmm.session import Result, Settings
 from . import report, values
 from .app import HvFailure, app, say
 from .exit_codes import ExitCode
-from .terminal import Progress, Terminal
+from .screen import Painter, ScreenKind
+from .terminal import STDOUT, Progress, Terminal
 
 MAX_IMAGE_BYTES = 1 << 30
 
 
 @app.command("run", context_settings={"allow_interspersed_args": True})
 def run(  # noqa: PLR0917 - one a command-line option
-    image: Annotated[Path, typer.Argument(help="Flat binary, boot sector, DOS .COM, ELF, Multiboot, or firmware.")],
+    image: Annotated[
+        Path, typer.Argument(help="Flat binary, boot sector, DOS .COM, ELF, Multiboot, bzImage, or firmware.")
+    ],
     arguments: Annotated[
         list[str] | None, typer.Argument(help="For the guest: a DOS command tail, a kernel's command line.")
     ] = None,
@@ -56,6 +62,9 @@ def run(  # noqa: PLR0917 - one a command-line option
     until: Annotated[
         str | None, typer.Option(metavar="TEXT", help="End with exit code 0 once the guest has printed TEXT.")
     ] = None,
+    screen: Annotated[
+        ScreenKind, typer.Option(help="text: show the guest's 80x25 text screen, and type on its keyboard.")
+    ] = ScreenKind.NONE,
     trace: Annotated[bool, typer.Option("--trace", help="Print each instruction on stderr first (slow).")] = False,
     stats: Annotated[bool, typer.Option("--stats", help="Print instructions, exits and time on stderr.")] = False,
     as_json: Annotated[
@@ -71,7 +80,8 @@ def run(  # noqa: PLR0917 - one a command-line option
     """
     limits = Limits(timeout, max_instructions, until.encode() if until else None)
     on_trace = (lambda line: print(line, file=sys.stderr)) if trace else None
-    settings = Settings(engine, memory, limits, image.parent, on_trace)
+    with_screen = screen is ScreenKind.TEXT
+    settings = Settings(engine, memory, limits, image.parent, on_trace, screen=with_screen)
     try:
         plan = _plan(image, mode=mode, load_at=load_at, entry=entry, arguments=" ".join(arguments or ()))
         result, capture = _run(plan, settings, as_json)
@@ -84,7 +94,9 @@ def run(  # noqa: PLR0917 - one a command-line option
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     if as_json:
         typer.echo(json.dumps(report.as_dict(str(image), plan, result, capture), indent=2))
-    at_line_start = as_json or not capture.total_bytes or capture.data.endswith(b"\n")
+    at_line_start = as_json or with_screen or not capture.total_bytes or capture.data.endswith(b"\n")
+    if result.screen is not None and not as_json:
+        _show_screen(result.screen, capture)
     _tell(result, stats, quiet=as_json, at_line_start=at_line_start)
     raise typer.Exit(report.exit_code(result.outcome))
 
@@ -113,16 +125,14 @@ def _read(path: Path) -> bytes:
 
 
 def _run(plan: Plan, settings: Settings, as_json: bool) -> tuple[Result, Capture]:
-    with Terminal() as terminal:
+    paints = settings.screen and not as_json and os.isatty(STDOUT)
+    with Terminal() as terminal, Painter(STDOUT, sys.stdout.encoding) if paints else nullcontext() as painter:
         progress = Progress(terminal.sink)
-        capture = Capture(None if as_json else progress)
-        settings = Settings(
-            settings.engine,
-            settings.memory_bytes,
-            settings.limits,
-            settings.directory,
-            settings.on_trace,
-            None if settings.on_trace else progress.update,
+        capture = Capture(None if as_json or painter else progress)
+        settings = replace(
+            settings,
+            on_slice=None if settings.on_trace or painter else progress.update,
+            on_frame=painter.draw if painter else None,
         )
         try:
             return session.run(plan, settings, capture, terminal.source), capture
@@ -134,6 +144,20 @@ def _run(plan: Plan, settings: Settings, as_json: bool) -> tuple[Result, Capture
             raise HvFailure(str(error), ExitCode.NO_MACHINE) from None
         finally:
             progress.clear()
+
+
+def _show_screen(lines: tuple[str, ...], capture: Capture) -> None:
+    """The last picture as text, behind what came by COM1: on a terminal that was held back while the screen was up."""
+    if os.isatty(STDOUT):
+        print(capture.data.decode("utf-8", "backslashreplace").replace("\r", ""), end="")
+    if capture.total_bytes and not capture.data.endswith(b"\n"):
+        print()
+    sys.stdout.flush()
+    text = "".join(f"{line}\n" for line in lines)
+    sys.stdout.buffer.write(
+        text.encode(sys.stdout.encoding, "replace")
+    )  # some terminals have no line-drawing characters
+    sys.stdout.buffer.flush()
 
 
 def _tell(result: Result, stats: bool, quiet: bool, at_line_start: bool) -> None:

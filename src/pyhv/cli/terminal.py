@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import termios
+import threading
 import time
 import tty
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from pyhv.vmm.console import ByteSink, ByteSource, FdSink, FdSource, NoInput
 
@@ -19,10 +21,11 @@ CLEAR_LINE = "\r\x1b[K"
 
 
 class Terminal:
-    """While open, a terminal on stdin gives each key at once and unechoed; Ctrl-C stays ours."""
+    """While open, a terminal on stdin gives each key at once, unechoed; Ctrl-C stays ours. SIGTERM restores it too."""
 
     def __init__(self) -> None:
         self._saved: list[Any] | None = None
+        self._handlers: dict[signal.Signals, Any] = {}
         self.source: ByteSource = NoInput() if not _is_open(STDIN) or _in_background() else FdSource(STDIN)
         self.sink: ByteSink = FdSink(STDOUT)
 
@@ -33,13 +36,22 @@ class Terminal:
             changed = termios.tcgetattr(STDIN)
             changed[0] &= ~termios.ICRNL  # Enter is CR, as on a serial line
             termios.tcsetattr(STDIN, termios.TCSADRAIN, changed)
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
         if self._saved is not None:
             termios.tcsetattr(STDIN, termios.TCSADRAIN, self._saved)
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    """A signal that ends the process ends it the long way, so that the terminal is put in order."""
+    raise SystemExit(128 + number)
 
 
 def _is_open(fd: int) -> bool:

@@ -31,9 +31,13 @@ class WatchingSink:
         self._onward.write(data)
         joined = self._tail + data
         if not self.seen and self._text in joined:
-            self.seen = True
-            self.on_seen()
+            self.notice()
         self._tail = joined[-(len(self._text) - 1) :] if len(self._text) > 1 else b""
+
+    def notice(self) -> None:
+        """The text was seen elsewhere."""
+        self.seen = True
+        self.on_seen()
 
     def flush(self) -> None:
         self._onward.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pyhv import VCpu, VirtualMachine
@@ -22,6 +22,7 @@ from .memory import GuestRam
 from .outcome import GuestDied, HaltedForever, NotCarried, Outcome
 from .personality import Personality
 from .plan import Kind, Mode, Plan
+from .screen import Frame, TextScreen
 from .start import place, start
 
 DEFAULT_MEMORY = 128 << 20
@@ -30,7 +31,11 @@ DEFAULT_MEMORY = 128 << 20
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`directory` is what DOS programs may read. `on_trace` gets a line before each instruction, `on_slice` the
-    instructions and seconds so far, now and then."""
+    instructions and seconds so far, now and then.
+
+    With `screen` what is typed comes from the keyboard, the result has the last picture, and `on_frame` gets each new
+    one, some 20 a second; `limits.until` is looked for on it too.
+    """
 
     engine: str | None = None
     memory_bytes: int = DEFAULT_MEMORY
@@ -38,6 +43,8 @@ class Settings:
     directory: Path | None = None
     on_trace: Callable[[str], object] | None = None
     on_slice: Callable[[int, float], None] | None = None
+    screen: bool = False
+    on_frame: Callable[[Frame], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,7 @@ class Result:
     exits: Mapping[str, int]
     registers: tuple[str, ...] = ()
     history: tuple[str, ...] = ()
+    screen: tuple[str, ...] | None = None
 
 
 def run(plan: Plan, settings: Settings, sink: ByteSink, source: ByteSource) -> Result:
@@ -62,7 +70,15 @@ def run(plan: Plan, settings: Settings, sink: ByteSink, source: ByteSource) -> R
         placed = place(plan, vm, settings.memory_bytes)
         with vm.vcpu() as cpu:
             start(plan, vm, cpu, settings.memory_bytes)
-            board = Pc(settings.memory_bytes, lambda: vm.clock.now_ns, watch or sink, source, 1 << vm.gpa_bits)
+            board = Pc(
+                settings.memory_bytes,
+                lambda: vm.clock.now_ns,
+                watch or sink,
+                source,
+                1 << vm.gpa_bits,
+                by_keyboard=settings.screen and plan.kind is not Kind.DOS and not _finds_a_bios(plan),
+            )
+            look = _Look(TextScreen(vm.read, board.crtc), settings, watch) if settings.screen else None
             loop = Run(
                 vm,
                 cpu,
@@ -71,21 +87,53 @@ def run(plan: Plan, settings: Settings, sink: ByteSink, source: ByteSource) -> R
                 personality=_personality(plan, cpu, board, files, settings),
                 watch=watch,
                 tracer=Tracer(cpu, settings.on_trace) if settings.on_trace else None,
-                on_slice=settings.on_slice,
+                on_slice=look.slice if look else settings.on_slice,
             )
             outcome = loop.to_the_end()
+            lines = look.frame().lines if look else None
             del placed
-            return _result(outcome, vm, cpu, loop)
+            return replace(_result(outcome, vm, cpu, loop), screen=lines)
+
+
+class _Look:
+    """Looks at the screen between two slices of a run."""
+
+    def __init__(self, screen: TextScreen, settings: Settings, watch: WatchingSink | None) -> None:
+        self._screen, self._settings, self._watch = screen, settings, watch
+        self._text = (settings.limits.until or b"").decode("utf-8", "replace")
+        self._last: Frame | None = None
+
+    def frame(self) -> Frame:
+        """What is shown now; told to who wants to know if it is new."""
+        frame = self._screen.frame()
+        if frame != self._last:
+            self._last = frame
+            if self._settings.on_frame:
+                self._settings.on_frame(frame)
+            if self._watch and frame.shows(self._text):
+                self._watch.notice()
+        return frame
+
+    def slice(self, instructions: int, seconds: float) -> None:
+        """Called by the loop, some 20 times a second."""
+        self.frame()
+        if self._settings.on_slice:
+            self._settings.on_slice(instructions, seconds)
+
+
+def _finds_a_bios(plan: Plan) -> bool:
+    """Whether the image counts on a BIOS and leaves it room."""
+    covered = any(s.gpa < end and start < s.end for s in plan.segments for start, end in OWN_MEMORY)
+    return plan.kind in (Kind.FLAT, Kind.BOOT_SECTOR) and plan.mode is Mode.REAL and not covered
 
 
 def _personality(plan: Plan, cpu: VCpu, board: Pc, files: Files, settings: Settings) -> Personality | None:
-    """The system software that the plan counts on: DOS, a BIOS where the image leaves it room, or none."""
+    """The system software that the plan counts on: DOS, a BIOS, or none."""
     memory = GuestRam(cpu.vm)
     if plan.kind is Kind.DOS:
         kernel = DosKernel(board.sink, board.source, files, psp=PSP_SEGMENT, memory_end=MEMORY_END_SEGMENT)
         return DosPersonality(kernel, cpu, memory)
-    covered = any(s.gpa < end and start < s.end for s in plan.segments for start, end in OWN_MEMORY)
-    if plan.kind in (Kind.FLAT, Kind.BOOT_SECTOR) and plan.mode is Mode.REAL and not covered:
+    if _finds_a_bios(plan):
         return BiosPersonality(KeyConsole(board.sink, board.source), cpu, memory, settings.memory_bytes)
     return None
 

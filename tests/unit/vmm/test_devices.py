@@ -14,7 +14,7 @@ from pyhv.vmm.devices.line import Line
 from pyhv.vmm.devices.pic import EdgeLevel, PicPair
 from pyhv.vmm.devices.pit import HZ, Pit8254
 from pyhv.vmm.devices.serial import Register, Uart16550
-from pyhv.vmm.devices.system_control import KeyboardReset, PciPorts, SystemControlA, SystemControlB
+from pyhv.vmm.devices.system_control import PciPorts, SystemControlA, SystemControlB
 
 # The UART
 
@@ -366,7 +366,7 @@ def test_the_gate_of_timer_2_starts_it() -> None:
 
 @pytest.mark.parametrize(
     ("device", "value", "quiet"),
-    [(SystemControlA, 0x01, 0x02), (PciPorts, 0x06, 0x02), (KeyboardReset, 0xFE, 0xD1)],
+    [(SystemControlA, 0x01, 0x02), (PciPorts, 0x06, 0x02)],
 )
 def test_reset_lines(device: type, value: int, quiet: int) -> None:
     said: list[str] = []

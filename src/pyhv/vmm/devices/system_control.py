@@ -1,4 +1,4 @@
-"""The PC's odd ports: 0x61 (speaker and timer 2), 0x92 (A20 and fast reset), 0xCF9 and 0x64 (reset)."""
+"""The PC's odd ports: 0x61 (speaker and timer 2), 0x92 (A20 and fast reset) and 0xCF9 (reset)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from .pit import Counter
 GATE2, SPEAKER, REFRESH, OUT2 = 0x01, 0x02, 0x10, 0x20
 FAST_RESET, A20 = 0x01, 0x02
 RESET_CPU = 0x04
-PULSE_RESET_LINE = 0xFE
 
 
 class SystemControlB:
@@ -69,19 +68,3 @@ class PciPorts:
         self._value = value & ~RESET_CPU
         if value & RESET_CPU:
             self._on_reset("reset control, port 0xCF9")
-
-
-class KeyboardReset:
-    """Port 0x64 of a PC without a keyboard controller: all ones, but its reset line works."""
-
-    width_bytes = 1
-
-    def __init__(self, on_reset: Callable[[str], None]) -> None:
-        self._on_reset = on_reset
-
-    def read(self, offset: int, size_bytes: int) -> int:
-        return 0xFF
-
-    def write(self, offset: int, size_bytes: int, value: int) -> None:
-        if value == PULSE_RESET_LINE:
-            self._on_reset("keyboard controller, port 0x64")
