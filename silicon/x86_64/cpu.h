@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -74,6 +75,10 @@ struct RunStats {
 
 struct Descriptor;
 struct Gate;
+struct CallTarget;
+struct FrameStack;
+struct TaskState;
+struct TaskSegment;
 
 class Cpu : public CpuState {
   public:
@@ -87,6 +92,9 @@ class Cpu : public CpuState {
     const char* entry_problem() const;  // raw: which rule the control fields break, or null
     bool finish();  // runs the answered instruction only; true: it is done, false: `exit` has its next piece
     void kick();    // from any thread; sticky
+    // INIT and start-up messages of an interrupt controller, from any thread; taken at the next boundary within `run`.
+    void send_init();
+    void send_start_up(u8 vector);
     void answer(u64 value);
     void answer_bytes(const u8* bytes, size_t size);
     void refuse();
@@ -265,6 +273,8 @@ class Cpu : public CpuState {
     SILICON_INLINE void jump(u64 target) { rip = target & code_mask(); }
     Outcome jump_checked(u64 target);  // #GP(0) where the target is not canonical or beyond the limit
     bool load_system_segment(Seg which, u16 selector);  // LLDT, LTR
+    std::optional<u64> descriptor_place(u16 selector) const;  // where its table has it, if it has
+    void enter_flat(const Segment& cs, const Segment& ss);   // SYSENTER and its kind: nothing is read or checked
     bool load_segment(Seg which, u16 selector);  // MOV and POP to a segment register, LDS and the like
     Outcome far_jump(u16 selector, u64 target, unsigned operand_bytes);
     Outcome far_call(u16 selector, u64 target, unsigned operand_bytes, const Insn& in);
@@ -336,6 +346,10 @@ class Cpu : public CpuState {
     void run_block(Block& block);
     bool settle();
     bool handle_stop();
+    void send(u32 request);
+    void take_messages(u32 seen);
+    void init();
+    void start_up(u8 vector);
     bool wait_in_hlt(const RunLimits& limits);
     bool over(const RunLimits& limits);
     u64 most_wait_ns(const RunLimits& limits) const;
@@ -367,7 +381,8 @@ class Cpu : public CpuState {
     u8* slow_place(u64 at, unsigned size_bytes);
     u8* slow_place_locked(u64 at, unsigned size_bytes);
     Outcome commit_stage();
-    Slow system_access(u64 at, unsigned size_bytes, bool write, u64 value);
+    Slow system_access(u64 at, unsigned size_bytes, bool write, u64 value, bool supervisor = true);
+    bool system_reach(u64 at, unsigned size_bytes, Access access);
     Slow load_part(const Translated& t, u64 at, unsigned size_bytes);
     Outcome store_part(const Translated& t, u64 at, u64 value, unsigned size_bytes);
     Slow device_load(u64 gpa, u64 at, unsigned size_bytes);
@@ -392,14 +407,56 @@ class Cpu : public CpuState {
     void update_mode_if_needed();
     void set_code_segment(const Segment& cs, unsigned new_cpl);
     bool fits_code(u64 target, const Segment& cs);
-    bool code_descriptor(u16 selector, Descriptor& d);
-    bool stack_segment(u16 selector, unsigned new_cpl, Segment& ss);
+    bool target_descriptor(u16 selector, Descriptor& d, u64& place);
+    bool plain_code(u16 selector, Descriptor& d, u64 place);
+    Outcome enter_code(const Segment& cs, unsigned new_cpl, u64 target);
+    Outcome far_jump_real(u16 selector, u64 target);
+    Outcome push_and_enter(const Segment& cs, u64 target, unsigned operand_bytes, u64 back);
+
+    // returns.cpp
+    bool stack_segment(u16 selector, unsigned new_cpl, bool to_long, Segment& ss);
     Outcome return_to(u64 target, u16 selector, unsigned operand_bytes, unsigned popped, unsigned release, bool with_stack);
+    Outcome return_interrupt(unsigned operand_bytes);
+    Outcome return_real(unsigned operand_bytes, u64 changeable);
+    Outcome return_to_virtual8086(u64 target, u16 selector, u64 flags);
+    void drop_inner_segments();
+
+    // gates.cpp
+    bool inner_stack(unsigned new_cpl, FrameStack& stack);
+    bool inner_stack_long(u32 tss_offset, u64& sp);
+    bool room_on(const FrameStack& stack, unsigned items, unsigned size_bytes);
+    bool push_on(FrameStack& stack, u64 value, unsigned size_bytes);
+    bool gate_open(u16 selector, const Descriptor& d);
+    bool call_gate(u16 selector, const Descriptor& d, u64 place, CallTarget& to);
+    Outcome jump_system(u16 selector, const Descriptor& d, u64 place);
+    Outcome call_system(u16 selector, const Descriptor& d, u64 place, u64 back);
+    Outcome call_inner(const CallTarget& to, u64 back);
+    Outcome call_inner_long(const CallTarget& to, u64 back);
+    Outcome call_same_long(const CallTarget& to, u64 back);
+
+    // tasks.cpp
+    enum class TaskBy : u8 { Call, Return, Jump, Event };  // numbered as in the exit qualification
+    enum class Switched : u8 { Refused, Done, Faulted };   // Faulted: in the new task, before its first instruction
+    Outcome transfer_task(u16 selector, const Descriptor& d, TaskBy by);
+    Outcome after_switch(Switched switched);
+    Outcome return_from_task();
+    bool deliver_task(const Event& event, const Gate& gate);
+    bool free_task(u16 selector, TaskSegment& task);
+    Switched switch_task(const TaskSegment& task, TaskBy by, u64 back, u64 flags);
+    bool read_task_state(const TaskSegment& task, TaskState& state);
+    bool task_writable(const TaskSegment& task, TaskBy by);
+    void save_task(u64 back, u64 flags);
+    void swap_tasks(const TaskSegment& task, TaskBy by, u64 back, u64 flags);
+    bool load_task(const TaskState& state);
+    bool load_task_ldt(u16 selector);
+    bool load_task_code(u16 selector);
+    bool load_task_stack(u16 selector);
+    bool load_task_data(Seg which, u16 selector);
+    void set_virtual8086(Seg which, u16 selector);
 
     // interrupts.cpp
     bool deliver(Event event);
     bool deliver_once(const Event& event);
-    bool push_for_handler(u64 below_top, u64 value, unsigned size_bytes);
     bool deliver_real(const Event& event);
     bool deliver_protected(const Event& event);
     bool deliver_long(const Event& event);
@@ -407,6 +464,10 @@ class Cpu : public CpuState {
     bool read_gate(const Event& event, unsigned gate_bytes, Gate& gate);
     bool handler_segment(u16 selector, bool long_mode, Segment& cs, unsigned& new_cpl);
     bool handler_stack(const Gate& gate, unsigned new_cpl, u64& sp);
+    bool push_frame(const Event& event, FrameStack& stack, unsigned size_bytes, const Segment& cs, u64 target);
+    u64 return_rip(const Event& event) const;
+    u64 pushed_flags(const Event& event) const;
+    static bool pushes_error(const Event& event);
     void enter_handler(const Segment& cs, unsigned new_cpl, u64 target, bool trap_gate);
 
     GuestMemory& memory_;
@@ -423,6 +484,8 @@ class Cpu : public CpuState {
     Outcome outcome_ = Outcome::Next;
     Event fault_;      // raised by the instruction that stopped
     Event injected_;   // to deliver at the next boundary
+    Event late_;       // raised by an instruction that is done: a task switch that faults in the new task, or is trapped
+    std::atomic<u8> start_up_vector_{0};
     Pieces pieces_;
     bool unanswered_ = false;
     bool posted_ = false;    // this attempt has already let a store out

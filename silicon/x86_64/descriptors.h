@@ -25,6 +25,42 @@ struct Descriptor {
     Segment segment(u16 selector) const { return {base(), limit(), rights(), selector}; }
 };
 
+// System descriptors and gates: what `type` says of them. Intel SDM vol. 3, "System Descriptor Types".
+namespace sys {
+inline constexpr unsigned tss16 = 1, ldt = 2, call16 = 4, task_gate = 5, interrupt16 = 6, trap16 = 7;
+inline constexpr unsigned tss32 = 9, call32 = 12, interrupt32 = 14, trap32 = 15;
+inline constexpr u32 busy = 2;  // of a task's type
+}  // namespace sys
+
+// Whether `size_bytes` at `offset` lie within the limit.
+inline bool covers(const Segment& s, u64 offset, unsigned size_bytes) {
+    const u64 last = offset + size_bytes - 1;
+    const bool down = !(s.rights & ar::code) && s.rights & ar::expand_down;
+    const u64 top = s.rights & ar::db ? 0xffffffff : 0xffff;
+    return down ? offset > s.limit && last <= top : last <= s.limit;
+}
+
+// A stack on which a frame is made before it becomes SS:SP.
+struct FrameStack {
+    Segment ss;
+    u64 sp = 0;
+    unsigned cpl = 0;
+    bool is_new = false;  // not the present one: its faults name its selector
+
+    u64 mask() const { return ss.rights & ar::db ? 0xffffffff : 0xffff; }
+    u64 below(u64 bytes) const { return (sp - bytes) & mask(); }
+    u32 error() const { return is_new ? ss.selector & 0xfffcu : 0; }
+};
+
+// Where a call gate leads.
+struct CallTarget {
+    Segment cs;
+    u64 offset = 0;
+    unsigned cpl = 0;         // that it runs at
+    unsigned size_bytes = 0;  // of what is pushed: 2, 4 or 8
+    unsigned parameters = 0;  // to copy
+};
+
 // One gate of an IDT, 8 bytes in protected mode, 16 in long mode.
 struct Gate {
     u64 low = 0, high = 0;

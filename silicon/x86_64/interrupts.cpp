@@ -86,7 +86,12 @@ bool Cpu::deliver(Event event) {
             return false;
         }
         fault_.pending = false;
-        if (deliver_once(event)) return true;
+        if (deliver_once(event)) {
+            if (!late_.pending) return true;
+            event = late_;  // the trap of the task that was switched to
+            late_.pending = before.pending = false;
+            continue;
+        }
         if (!fault_.pending) {  // the IDT, the stack or a page table lies where a device is
             exit.vectoring_info = event.info();
             exit.vectoring_error = event.error;
@@ -100,8 +105,9 @@ bool Cpu::deliver(Event event) {
             set_exit(ExitKind::Shutdown, Reason::TripleFault);
             return false;
         }
-        // A fault in delivering an event from outside says so in its error code.
-        if (event.type != EventType::Software && next.has_error && next.vector != vector_pf && next.vector != vector_df) next.error |= 1;
+        // A fault in delivering what the program has not asked for says so in its error code.
+        const bool asked_for = event.type == EventType::Software || event.type == EventType::SoftwareException;
+        if (!asked_for && next.has_error && next.vector != vector_pf && next.vector != vector_df) next.error |= 1;
         before = event;
         event = next;
     }
@@ -118,23 +124,19 @@ bool Cpu::deliver_once(const Event& event) {
 }
 
 // Where the handler returns to: behind INT n and its kind, else the instruction itself.
-static u64 return_rip(const Cpu& cpu, const Event& event) {
+u64 Cpu::return_rip(const Event& event) const {
     const bool behind = event.type == EventType::Software || event.type == EventType::SoftwareException ||
                         event.type == EventType::PrivilegedSoftware;
-    return (cpu.rip + (behind ? event.length : 0)) & cpu.code_mask();
+    return (rip + (behind ? event.length : 0)) & code_mask();
 }
 
 // The flags as pushed: a fault comes back with RF, so that an instruction breakpoint does not trap again.
-static u64 pushed_flags(const Cpu& cpu, const Event& event) {
+u64 Cpu::pushed_flags(const Event& event) const {
     const bool fault = event.type == EventType::Hardware && event.vector != vector_db;
-    return cpu.all_rflags() | (fault ? flag::rf : 0);
+    return all_rflags() | (fault ? flag::rf : 0);
 }
 
-// An access of the processor itself: a stack that lies at a device is an exit of its own, nothing of it is posted.
-bool Cpu::push_for_handler(u64 below_top, u64 value, unsigned size_bytes) {
-    const Linear to = segment_linear(Seg::Ss, (gpr[rsp] - below_top) & stack_mask(), size_bytes, Access::Write);
-    return to.ok && system_access(to.value, size_bytes, true, value).outcome == Outcome::Next;
-}
+bool Cpu::pushes_error(const Event& event) { return event.has_error && has_error_code(event.vector); }
 
 bool Cpu::deliver_real(const Event& event) {
     const u32 offset = event.vector * 4u;
@@ -144,12 +146,12 @@ bool Cpu::deliver_real(const Event& event) {
     }
     const auto entry = system_load<u32>(idtr.base + offset);
     if (!entry.ok) return false;
-    const u64 back = return_rip(*this, event);
-    const u64 pushed[] = {all_rflags(), at(Seg::Cs).selector, back};
-    unsigned depth = 0;
+    const u64 pushed[] = {all_rflags(), at(Seg::Cs).selector, return_rip(event)};
+    FrameStack stack{at(Seg::Ss), gpr[rsp], cpl};
+    if (!room_on(stack, 3, 2)) return false;
     for (const u64 value : pushed)
-        if (!push_for_handler(depth += 2, value, 2)) return false;
-    set_sp(gpr[rsp] - depth);
+        if (!push_on(stack, value, 2)) return false;
+    set_sp(stack.sp);
     load_segment(Seg::Cs, u16(entry.value >> 16));
     update_mode_if_needed();
     rip = entry.value & 0xffff;
@@ -173,7 +175,8 @@ bool Cpu::read_gate(const Event& event, unsigned gate_bytes, Gate& gate) {
         gate.high = high.value & 0xffffffff;
     }
     const unsigned type = gate.type();
-    const bool known = gate.is_system() && (type == 14 || type == 15 || (gate_bytes == 8 && (type == 6 || type == 7)));
+    const bool legacy = type == sys::task_gate || type == sys::interrupt16 || type == sys::trap16;
+    const bool known = gate.is_system() && (type == sys::interrupt32 || type == sys::trap32 || (gate_bytes == 8 && legacy));
     const bool by_software = event.type == EventType::Software || event.type == EventType::SoftwareException;
     if (!known || (by_software && gate.dpl() < cpl)) {
         raise(vector_gp, error);
@@ -216,25 +219,48 @@ void Cpu::enter_handler(const Segment& cs, unsigned new_cpl, u64 target, bool tr
     set_rflags(0, flag::tf | flag::nt | flag::rf | flag::vm | (trap_gate ? 0 : flag::intf));
 }
 
-// Within the same privilege level; a change of level needs the task-state segment's stacks (32-bit), which comes with it.
+// The frame of a 16- or 32-bit handler: out of virtual-8086 mode with all segment registers, to an inner level with the old
+// stack, else flags, CS, the return address and an error code.
+bool Cpu::push_frame(const Event& event, FrameStack& stack, unsigned size_bytes, const Segment& cs, u64 target) {
+    u64 frame[10];
+    unsigned count = 0;
+    if (mode & mode::virtual8086)
+        for (const Seg which : {Seg::Gs, Seg::Fs, Seg::Ds, Seg::Es}) frame[count++] = at(which).selector;
+    if (stack.is_new) {
+        frame[count++] = at(Seg::Ss).selector;
+        frame[count++] = gpr[rsp];
+    }
+    frame[count++] = pushed_flags(event);
+    frame[count++] = at(Seg::Cs).selector;
+    frame[count++] = return_rip(event);
+    if (pushes_error(event)) frame[count++] = event.error;
+    if (!room_on(stack, count, size_bytes) || !fits_code(target, cs)) return false;
+    for (unsigned n = 0; n < count; ++n)
+        if (!push_on(stack, frame[n], size_bytes)) return false;
+    return true;
+}
+
 bool Cpu::deliver_protected(const Event& event) {
     Gate gate;
+    if (!read_gate(event, 8, gate)) return false;
+    if (gate.type() == sys::task_gate) return deliver_task(event, gate);
     Segment cs;
     unsigned new_cpl = 0;
-    if (!read_gate(event, 8, gate) || !handler_segment(gate.selector(), false, cs, new_cpl)) return false;
-    if (new_cpl != cpl) {
-        raise(vector_ts, at(Seg::Tr).selector & 0xfffcu);
+    if (!handler_segment(gate.selector(), false, cs, new_cpl)) return false;
+    const bool virtual8086 = mode & mode::virtual8086;
+    if (virtual8086 && new_cpl != 0) {
+        raise(vector_gp, gate.selector() & 0xfffcu);
         return false;
     }
+    FrameStack stack{at(Seg::Ss), gpr[rsp], cpl};
+    if (new_cpl != cpl && !inner_stack(new_cpl, stack)) return false;
     const u64 target = gate.offset(false) & (gate.is_wide() ? 0xffffffff : 0xffff);
-    if (!fits_code(target, cs)) return false;
-    const unsigned size = gate.is_wide() ? 4 : 2;
-    u64 pushed[4] = {pushed_flags(*this, event), at(Seg::Cs).selector, return_rip(*this, event), event.error};
-    const unsigned count = event.has_error && has_error_code(event.vector) ? 4 : 3;
-    for (unsigned n = 0; n < count; ++n)
-        if (!push_for_handler((n + 1) * size, pushed[n], size)) return false;
-    set_sp(gpr[rsp] - count * size);
+    if (!push_frame(event, stack, gate.is_wide() ? 4 : 2, cs, target)) return false;
+    at(Seg::Ss) = stack.ss;
+    if (virtual8086)
+        for (const Seg which : {Seg::Gs, Seg::Fs, Seg::Ds, Seg::Es}) at(which) = Segment{0, 0, ar::unusable, 0};
     enter_handler(cs, new_cpl, target, gate.is_trap());
+    set_sp(stack.sp);
     return true;
 }
 
@@ -242,14 +268,7 @@ bool Cpu::deliver_protected(const Event& event) {
 bool Cpu::handler_stack(const Gate& gate, unsigned new_cpl, u64& sp) {
     sp = gpr[rsp];
     if (gate.ist() || new_cpl < cpl) {
-        const u32 offset = gate.ist() ? 0x24 + (gate.ist() - 1) * 8 : 4 + new_cpl * 8;
-        if (offset + 7 > at(Seg::Tr).limit) {
-            raise(vector_ts, at(Seg::Tr).selector & 0xfffcu);
-            return false;
-        }
-        const auto loaded = system_load<u64>(at(Seg::Tr).base + offset);
-        if (!loaded.ok) return false;
-        sp = loaded.value;
+        if (!inner_stack_long(gate.ist() ? 0x24 + (gate.ist() - 1) * 8 : 4 + new_cpl * 8, sp)) return false;
     }
     sp &= ~u64{15};
     if (u64(i64(sp << 16) >> 16) == sp) return true;
@@ -266,11 +285,11 @@ bool Cpu::deliver_long(const Event& event) {
     if (!fits_code(target, cs)) return false;
     u64 sp = 0;
     if (!handler_stack(gate, new_cpl, sp)) return false;
-    const u64 pushed[] = {at(Seg::Ss).selector, gpr[rsp],       pushed_flags(*this, event), at(Seg::Cs).selector,
-                          return_rip(*this, event), event.error};
-    const unsigned count = event.has_error && has_error_code(event.vector) ? 6 : 5;
+    const u64 pushed[] = {at(Seg::Ss).selector, gpr[rsp],       pushed_flags(event), at(Seg::Cs).selector,
+                          return_rip(event), event.error};
+    const unsigned count = pushes_error(event) ? 6 : 5;
     for (unsigned n = 0; n < count; ++n)
-        if (!system_store<u64>(sp - 8 * (n + 1), pushed[n])) return false;
+        if (system_access(sp - 8 * (n + 1), 8, true, pushed[n], new_cpl < 3).outcome != Outcome::Next) return false;
     if (new_cpl != cpl) at(Seg::Ss) = Segment{0, 0, ar::unusable | new_cpl << ar::dpl_shift, u16(new_cpl)};
     enter_handler(cs, new_cpl, target, gate.is_trap());
     gpr[rsp] = sp - 8 * count;

@@ -225,12 +225,12 @@ bool Cpu::probe_read(u64 at, unsigned size_bytes) {
     return reach(at, Access::Read, false, size_bytes).ok && (head == size_bytes || reach(at + head, Access::Read, false).ok);
 }
 
-Slow Cpu::system_access(u64 at, unsigned size_bytes, bool write, u64 value) {
+Slow Cpu::system_access(u64 at, unsigned size_bytes, bool write, u64 value, bool supervisor) {
     const Access access = write ? Access::Write : Access::Read;
     u64 loaded = 0;
     for (unsigned done = 0; done < size_bytes;) {
         const unsigned size = before_edge(at + done, size_bytes - done);
-        const Translated t = reach(at + done, access, true);
+        const Translated t = reach(at + done, access, supervisor);
         if (!t.ok) return {0, Outcome::Stop};
         if (!t.host) {
             ept_violation(t.gpa, at + done, access, false);
@@ -244,6 +244,17 @@ Slow Cpu::system_access(u64 at, unsigned size_bytes, bool write, u64 value) {
         done += size;
     }
     return {loaded, Outcome::Next};
+}
+
+// Whether all of it could be accessed now, for what must not fault half-way; false: a fault, or an exit.
+bool Cpu::system_reach(u64 at, unsigned size_bytes, Access access) {
+    for (unsigned done = 0; done < size_bytes;) {
+        const Translated t = reach(at + done, access, true);
+        if (t.ok && !t.host) ept_violation(t.gpa, at + done, access, false);
+        if (!t.host) return false;
+        done += before_edge(at + done, size_bytes - done);
+    }
+    return true;
 }
 
 void Cpu::flush_tlb() {

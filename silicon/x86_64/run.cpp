@@ -80,6 +80,7 @@ bool Cpu::attend() {
         user_.seen.store(generation, std::memory_order_seq_cst);
     }
     if (seen & request::event) requests.fetch_and(~request::event, std::memory_order_relaxed);
+    if (seen & (request::init | request::start_up)) [[unlikely]] take_messages(seen);
     if (!(seen & request::kick)) return false;
     requests.fetch_and(~request::kick, std::memory_order_seq_cst);
     set_exit(ExitKind::Kicked, Reason::ExternalInterrupt);
@@ -137,7 +138,7 @@ bool Cpu::wait_in_hlt(const RunLimits& limits) {
     user_.inside.store(false, std::memory_order_seq_cst);
     {
         std::unique_lock hold(wake_lock_);
-        const auto woken = [&] { return (requests.load(std::memory_order_seq_cst) & (request::kick | request::event)) != 0; };
+        const auto woken = [&] { return (requests.load(std::memory_order_seq_cst) & request::wakes) != 0; };
         wake_.wait_for(hold, std::chrono::nanoseconds(most_wait_ns(limits)), woken);
     }
     user_.inside.store(true, std::memory_order_seq_cst);
@@ -188,8 +189,8 @@ void Cpu::dispatch(const RunLimits& limits) {
             if (!refill(limits, budget_left, first)) break;
             first = false;
         }
-        if (take_events()) break;
-        if (activity == 1) {
+        if (activity != activity_waits && take_events()) break;
+        if (activity == 1 || activity == activity_waits) {
             if (wait_in_hlt(limits)) break;
             continue;
         }
@@ -262,6 +263,11 @@ bool Cpu::settle() {
     else
         pieces_.clear();
     posted_ = false;
+    if (late_.pending) [[unlikely]] {
+        const Event late = late_;
+        late_.pending = false;
+        return deliver(late);
+    }
     return exit.kind == ExitKind::None;
 }
 

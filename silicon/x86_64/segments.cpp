@@ -17,10 +17,7 @@ Linear Cpu::segment_linear_quiet(Seg which, u64 offset, unsigned size_bytes, Acc
         const bool allowed = access == Access::Write ? !code && s.rights & ar::writable : !code || s.rights & ar::readable;
         if (s.rights & ar::unusable || !allowed) return {0, false};
     }
-    const u64 last = offset + size_bytes - 1;
-    const bool down = !code && s.rights & ar::expand_down;
-    const u64 top = s.rights & ar::db ? 0xffffffff : 0xffff;
-    return {u32(s.base + offset), down ? offset > s.limit && last <= top : last <= s.limit};
+    return {u32(s.base + offset), covers(s, offset, size_bytes)};
 }
 
 Linear Cpu::segment_linear(Seg which, u64 offset, unsigned size_bytes, Access access) {
@@ -64,17 +61,22 @@ void Cpu::update_mode() {
     update_stamp();
 }
 
-// The descriptor of a selector, or a fault. `place` is where it lies.
-bool Cpu::read_descriptor(u16 selector, Vector vector, Descriptor& d, u64& place) {
+std::optional<u64> Cpu::descriptor_place(u16 selector) const {
     const bool local = selector & 4;
     const Segment& ldt = at(Seg::Ldtr);
-    const u64 base = local ? ldt.base : gdtr.base;
-    const u32 limit = local ? ldt.limit : gdtr.limit;
-    if ((local && ldt.rights & ar::unusable) || (selector | 7u) > limit) {
+    const bool absent = local ? ldt.rights & ar::unusable : !(selector & 0xfffc);
+    if (absent || (selector | 7u) > (local ? ldt.limit : gdtr.limit)) return std::nullopt;
+    return (local ? ldt.base : gdtr.base) + (selector & 0xfff8);
+}
+
+// The descriptor of a selector that is not null, or a fault. `place` is where it lies.
+bool Cpu::read_descriptor(u16 selector, Vector vector, Descriptor& d, u64& place) {
+    const auto found = descriptor_place(selector);
+    if (!found) {
         raise(vector, selector & 0xfffc);
         return false;
     }
-    place = base + (selector & 0xfff8);
+    place = *found;
     const auto loaded = system_load<u64>(place);
     d.bits = loaded.value;
     return loaded.ok;
@@ -97,14 +99,23 @@ bool Cpu::load_null(Seg which, u16 selector) {
     if (!in_long64()) s.base = s.limit = 0;
     return true;
 }
+// Intel SDM vol. 3, "Checks on Guest Segment Registers": what a segment looks like in virtual-8086 mode.
+void Cpu::set_virtual8086(Seg which, u16 selector) {
+    if (which == Seg::Cs && at(which).limit != 0xffff) blocks_.forget_jumps();
+    at(which) = Segment{u64{selector} << 4, 0xffff, 0xf3, selector};
+}
+
 
 bool Cpu::load_segment(Seg which, u16 selector) {
     Segment& s = at(which);
-    if (!in_protected() || mode & mode::virtual8086) {
+    if (mode & mode::virtual8086) {
+        set_virtual8086(which, selector);
+        return true;
+    }
+    if (!in_protected()) {
         s.selector = selector;
         s.base = u64{selector} << 4;
-        if (mode & mode::virtual8086) s.limit = 0xffff;
-        if (!in_protected()) s.rights = (s.rights & ~(ar::unusable | ar::code)) | ar::present | ar::s | ar::writable | ar::accessed;
+        s.rights = (s.rights & ~(ar::unusable | ar::code)) | ar::present | ar::s | ar::writable | ar::accessed;
         return true;
     }
     if (!(selector & 0xfffc)) {
@@ -150,9 +161,14 @@ bool Cpu::load_system_segment(Seg which, u16 selector) {
     }
     Segment s = d.segment(selector);
     if (long_mode) {
-        const auto high = system_load<u32>(place + 8);
+        const auto high = system_load<u64>(place + 8);
         if (!high.ok) return false;
-        s.base |= u64{high.value} << 32;
+        s.base |= high.value << 32;
+        const bool canonical = u64(i64(s.base << 16) >> 16) == s.base;
+        if ((selector | 15u) > gdtr.limit || high.value >> 40 & 0x1f || !canonical) {
+            raise(vector_gp, canonical ? selector & 0xfffc : 0);
+            return false;
+        }
     }
     if (is_task) {  // busy
         s.rights |= 2;
@@ -177,6 +193,12 @@ void Cpu::set_code_segment(const Segment& cs, unsigned new_cpl) {
     at(Seg::Cs).selector = u16((cs.selector & ~3u) | new_cpl);
     update_mode_if_needed();
 }
+void Cpu::enter_flat(const Segment& cs, const Segment& ss) {
+    at(Seg::Ss) = ss;
+    set_code_segment(cs, ar::dpl(cs.rights));
+    request_event();
+}
+
 
 bool Cpu::fits_code(u64 target, const Segment& cs) {
     const bool long_code = efer & efer::lma && cs.rights & ar::l;

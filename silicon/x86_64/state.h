@@ -65,11 +65,16 @@ inline constexpr u32 user = 1 << 7;     // CPL 3; not part of the decoding
 inline constexpr u32 decoding = long64 | code32 | stack32 | flat | protected_ | virtual8086 | single;
 }  // namespace mode
 
+// Values of `activity` in which nothing runs. Intel SDM vol. 3, "Guest Non-Register State".
+inline constexpr u8 activity_waits = 3;  // for a start-up message
+
 // Bits of the attention word that others set. The memory's is `request_memory` = 1.
 namespace request {
 inline constexpr u32 memory = 1 << 0;
 inline constexpr u32 kick = 1 << 1;
 inline constexpr u32 event = 1 << 2;  // something to inject, a window to look at
+inline constexpr u32 init = 1 << 6, start_up = 1 << 7;  // messages of an interrupt controller
+inline constexpr u32 wakes = kick | event | init | start_up;  // ends HLT
 }  // namespace request
 
 // XSAVE's standard image, with room for all of AVX-512. The x87 and SIMD content comes to life with their instructions.

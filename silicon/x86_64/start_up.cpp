@@ -1,0 +1,60 @@
+// INIT and start-up: what an interrupt controller does to a processor of several.
+// Intel SDM vol. 3, "Processor State After Reset", "Multiple-Processor (MP) Initialization".
+#include "silicon/x86_64/cpu.h"
+
+namespace silicon::x86 {
+namespace {
+
+constexpr u32 msr_apic_base = 0x1b;
+constexpr u64 boot_processor = 1 << 8;  // BSP of IA32_APIC_BASE
+
+}  // namespace
+
+void Cpu::send(u32 request) {
+    requests.fetch_or(request, std::memory_order_seq_cst);
+    { const std::lock_guard hold(wake_lock_); }
+    wake_.notify_all();
+}
+
+void Cpu::send_init() { send(request::init); }
+
+void Cpu::send_start_up(u8 vector) {
+    start_up_vector_.store(vector, std::memory_order_relaxed);
+    send(request::start_up);
+}
+
+// Inside `run`, at a boundary. Of both at once INIT came first: a start-up before it would have had nobody who waits.
+void Cpu::take_messages(u32 seen) {
+    requests.fetch_and(~(seen & (request::init | request::start_up)), std::memory_order_seq_cst);
+    if (seen & request::init) init();
+    if (seen & request::start_up) start_up(start_up_vector_.load(std::memory_order_relaxed));
+}
+
+// As a reset, but caches, MSRs, the time-stamp counter, XCR0 and the x87 and SIMD state stay. The boot processor starts at
+// the reset vector, the others wait for a start-up message.
+void Cpu::init() {
+    const u64 kept_cr0 = cr0 & (cr0::cd | cr0::nw), kept_xcr0 = xcr0, kept_tsc_offset = tsc_offset;
+    const auto kept_xsave = xsave;
+    auto kept_msrs = std::move(plain_msrs);
+    const u64 apic_base = kept_msrs[msr_apic_base];
+    reset_hardware();
+    cr0 = cr0::et | kept_cr0;
+    xcr0 = kept_xcr0;
+    tsc_offset = kept_tsc_offset;
+    xsave = kept_xsave;
+    plain_msrs = std::move(kept_msrs);
+    activity = apic_base & boot_processor ? 0 : activity_waits;
+    state_changed();
+}
+
+void Cpu::start_up(u8 vector) {
+    if (activity != activity_waits) return;  // ignored, as the manual says
+    activity = 0;
+    Segment& cs = at(Seg::Cs);
+    cs.selector = u16(vector << 8);
+    cs.base = u64{vector} << 12;
+    rip = 0;
+    state_changed();
+}
+
+}  // namespace silicon::x86
