@@ -33,7 +33,7 @@ build: .venv/.ready ## compile what changed in silicon/, bindings/ and the examp
 	@JOBS=$(JOBS) tools/build.sh
 	@$(MAKE) --silent -C examples/guests
 
-run: build ## SeaBIOS to its banner, then a 64-bit guest of our own
+run: build ## SeaBIOS to its banner, some seconds of memtest86+, a 64-bit guest of our own
 	@$(PY) tools/run_demo.py
 
 # what only the tests and the oracle run: programs of the native part without Python

@@ -36,6 +36,7 @@ missing_packages() {  # Debian's names, one a line; a thing that is there by oth
     command -v ninja >/dev/null || echo ninja-build
     [[ -n $(find_zydis) ]] || echo libzydis-dev
     [[ -e /usr/share/seabios/bios.bin ]] || echo seabios
+    [[ -e /boot/memtest86+x64.bin ]] || echo memtest86+
     if [[ -z $(find_python) ]]; then printf '%s\n' python3 python3-venv python3-dev; fi
 }
 
