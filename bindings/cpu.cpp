@@ -347,6 +347,10 @@ void bind_state(nb::class_<VcpuObject>& cls) {
         .def("translate", &translate, nb::arg("gva"), nb::arg("write") = false)
         .def("invalidate_tlb", [](VcpuObject& v) { idle(v).forget_translations(); })
         .def("reset", [](VcpuObject& v) { idle(v).reset_hardware(); })
+        .def("set_breakpoint", [](VcpuObject& v, u64 gva, bool on) { idle(v).set_breakpoint(gva, on); })
+        .def("set_watchpoint", [](VcpuObject& v, u64 gva, u64 size_bytes, bool reads, bool writes, bool on) {
+            return idle(v).set_watchpoint(gva, size_bytes, reads, writes, on);
+        })
         .def("trace", [](VcpuObject& v, size_t keep) { idle(v).trace(keep); })
         .def("traced", &traced)
         .def("recent", &recent);

@@ -50,6 +50,8 @@ const ExitName names[] = {
     {ExitKind::CrAccess, "CrAccess", {"qualification"}},
     {ExitKind::DrAccess, "DrAccess", {"qualification"}},
     {ExitKind::BadGuestState, "BadGuestState", {"reason"}},
+    {ExitKind::Breakpoint, "Breakpoint", {"gva"}},
+    {ExitKind::Watchpoint, "Watchpoint", {"gva", "size_bytes", "wrote"}},
     {ExitKind::Unnamed, "Unnamed", {"raw"}},
 };
 
@@ -115,6 +117,8 @@ Values values_of(const ExitRecord& r) {
         case ExitKind::CrAccess:
         case ExitKind::DrAccess: return {{number(r.qualification), nullptr, nullptr}};
         case ExitKind::BadGuestState: return {{PyUnicode_FromString(r.text ? r.text : ""), nullptr, nullptr}};
+        case ExitKind::Breakpoint: return {{number(r.gva), nullptr, nullptr}};
+        case ExitKind::Watchpoint: return {{number(r.gva), number(r.size_bytes), PyBool_FromLong(r.value != 0)}};
         case ExitKind::Unnamed: return {{raw_record(r), nullptr, nullptr}};
         default: return {};
     }

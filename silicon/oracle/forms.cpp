@@ -24,7 +24,7 @@ bool host_has(Feature feature) {
         unsigned leaf, reg, bit;
     };
     static const Where where[] = {
-#define FEATURE(name, leaf, reg, bit, announced) {leaf, reg, bit},
+#define FEATURE(name, leaf, reg, bit, runs, announced) {leaf, reg, bit},
 #include "features.inc"
 #undef FEATURE
     };

@@ -6,9 +6,9 @@
 
 namespace silicon::x86 {
 
-// Linear addresses are canonical, so their top 16 bits are alike: a counter there makes old keys match nothing.
+// Linear addresses are canonical, with 57 bits at most, so their top 7 bits are alike: a counter there makes old keys match nothing.
 void BlockCache::forget_jumps() {
-    salt_ += u64{1} << 49;
+    salt_ += u64{1} << 58;
     if (salt_ == 0) std::fill_n(jumps_.get(), jump_entries, Jump{});
 }
 

@@ -34,7 +34,7 @@ class BlockCache {
 
     // By linear address, salted: changing the salt forgets all of it.
     SILICON_INLINE Jump& jump(u64 linear) { return jumps_[(linear ^ linear >> 12) & (jump_entries - 1)]; }
-    SILICON_INLINE u64 jump_key(u64 linear, bool user) const { return linear ^ salt_ ^ u64{user} << 48; }
+    SILICON_INLINE u64 jump_key(u64 linear, bool user) const { return linear ^ salt_ ^ u64{user} << 57; }
     void forget_jumps();
 
     Block* find(u64 gpa, u32 mode) const;

@@ -28,7 +28,8 @@ void Cpu::reset_fresh() {
     at(Seg::Tr).rights = busy_tss;
     gdtr = idtr = TableRegister{};
     cr0 = cr0::et | cr0::ne;
-    cr2 = cr3 = cr4 = cr8 = efer = 0;
+    cr2 = cr3 = cr8 = efer = 0;
+    cr4 = raw_ ? cr4::vmxe : 0;  // what VMX keeps at 1 is shown as a processor shows it
     xcr0 = 1;
     interruptibility = activity = 0;
     for (unsigned n = 0; n < 6; ++n) dr[n] = 0;
@@ -58,6 +59,7 @@ void Cpu::reset_hardware() {
 
 void Cpu::state_changed() {
     lazy = LazyFlags::of_bits(rflags);
+    pdptes_stale_ = true;
     flush_tlb();
     update_mode();
 }

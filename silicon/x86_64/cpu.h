@@ -17,6 +17,7 @@
 #include "silicon/mem/guest_memory.h"
 #include "silicon/x86_64/block.h"
 #include "silicon/x86_64/cpuid.h"
+#include "silicon/x86_64/debug.h"
 #include "silicon/x86_64/decode.h"
 #include "silicon/x86_64/exit_record.h"
 #include "silicon/x86_64/pieces.h"
@@ -32,7 +33,7 @@ enum Vector : u8 {
 };
 
 // How an event came about, numbered as in the VMX interruption information.
-enum class EventType : u8 { External = 0, Nmi = 2, Hardware = 3, Software = 4, PrivilegedSoftware = 5, SoftwareException = 6 };
+enum class EventType : u8 { External = 0, Nmi = 2, Hardware = 3, Software = 4, PrivilegedSoftware = 5, SoftwareException = 6, MonitorTrap = 7 };
 
 struct Event {
     bool pending = false;
@@ -43,9 +44,15 @@ struct Event {
     u32 error = 0;
     u64 address = 0;  // of a page fault
     u8 length = 0;    // of the instruction, for software events: the return address is behind it
+    u32 debug = 0;    // of a #DB: what it sets in DR6
+    bool sets_rf = false;  // a #DB that comes back with RF
 
     u32 info() const { return vector | u32(type) << 8 | u32(has_error) << 11 | u32{1} << 31; }
 };
+
+// As whom an access is made: by the CPL, or by the processor itself. Intel SDM vol. 3, "Access Rights": an implicit access to a
+// system table (System) is a supervisor's whatever the CPL, and EFLAGS.AC does not open user pages to it.
+enum class Privilege : u8 { User, Supervisor, System };
 
 // A value and whether it came: both in registers, so that handlers keep no variable in memory.
 struct Slow {
@@ -267,7 +274,18 @@ class Cpu : public CpuState {
     bool set_efer(u64 value);
     u64 tsc() const { return clock_.now_ns() + tsc_offset; }
     bool control(u32 bit) const { return vmcs.proc & bit; }  // a bit of namespace proc
+    bool control2(u32 bit) const { return vmcs.proc2 & bit; }  // of namespace proc2
     void request_event() { requests.fetch_or(request::event, std::memory_order_relaxed); }
+
+    // ---- for handlers: VMX ----
+    bool cr3_load_exits(u64 value) const;
+    bool tpr_below_threshold() const { return control(proc::tpr_shadow) && cr8 < (vmcs.tpr_threshold & 0xf); }
+    u64 guest_cr0() const { return (cr0 & ~vmcs.cr0_mask) | (vmcs.cr0_shadow & vmcs.cr0_mask); }  // as the guest reads it
+    u64 guest_cr4() const { return (cr4 & ~vmcs.cr4_mask) | (vmcs.cr4_shadow & vmcs.cr4_mask); }
+    SILICON_COLD Outcome descriptor_exit(const Insn& in, Reason reason, unsigned identity, bool memory, unsigned operand_bytes);
+    Outcome set_task_priority(u64 value);  // CR8, with the exit by its threshold
+    void note_string_exit(const Insn& in, u64 linear);  // of INS and OUTS
+    bool monitor_armed = false;  // by MONITOR, for MWAIT
 
     // ---- for handlers: control flow and modes ----
     SILICON_INLINE void jump(u64 target) { rip = target & code_mask(); }
@@ -283,14 +301,25 @@ class Cpu : public CpuState {
     Outcome set_cr0(u64 value);
     Outcome set_cr3(u64 value);
     Outcome set_cr4(u64 value);
+    Outcome invalidate(u64 type, u64 pcid, u64 linear);  // INVPCID
+    void write_debug(unsigned number, u64 value);
+    bool debug_registers_guarded();  // DR7.GD: raises #DB
     void set_rflags(u64 value, u64 changeable);  // the arithmetic ones into `lazy`
     u64 all_rflags() const { return (rflags & ~flag::arithmetic) | lazy.bits() | flag::always; }
     bool interrupts_enabled() const { return rflags & flag::intf; }
     void update_mode();
     void update_stamp() { stamp_ = u64{epoch_} << 32 | (mode & mode::decoding); }
     void update_tlb_context();
-    void flush_tlb();
+    void flush_tlb();             // all of it
+    void flush_address_space();   // all but global pages
     void flush_page(u64 linear);
+    // Linear addresses of the paging mode in use; those that registers hold reach as far as the processor can.
+    bool canonical(u64 at) const { return is_canonical(at, cr4 & cr4::la57); }
+    bool canonical_base(u64 at) const { return is_canonical(at, cpuid.has(Feature::LA57)); }
+    static constexpr bool is_canonical(u64 at, bool five_levels) {
+        const unsigned unused = five_levels ? 7 : 16;
+        return u64(i64(at << unused) >> unused) == at;
+    }
 
     // Stack accesses by the stack's width; `position` counts items from the top.
     u64 stack_mask() const { return in_long64() ? ~u64{0} : mode & mode::stack32 ? 0xffffffff : 0xffff; }
@@ -327,6 +356,10 @@ class Cpu : public CpuState {
     Pieces& pieces() { return pieces_; }
     GuestMemory& memory() { return memory_; }
 
+    // Breakpoints of whoever runs the guest, by linear address. False: there was no such watchpoint to take away.
+    void set_breakpoint(u64 linear, bool on);
+    bool set_watchpoint(u64 linear, u64 size_bytes, bool reads, bool writes, bool on);
+
     // ---- for the threaded code ----
     SILICON_COLD void stopped(const Insn* in, Outcome outcome);  // by an instruction within a block
     SILICON_COLD void ended(const Insn* in, Outcome outcome);    // by the last one, which sets `rip` itself
@@ -356,8 +389,27 @@ class Cpu : public CpuState {
     void set_exit(ExitKind kind, Reason reason);
     void next_epoch();
     void reset_msrs();
-    void inject_from_vmcs();
     void record_trace();
+
+    // vmx_entry.cpp
+    const char* msr_problem() const;
+    void write_pdpte(unsigned n, u64 value);
+    const char* bad_guest_state(u64& qualification) const;
+    void take_entry_mode();
+    bool admit();
+    void inject_from_vmcs();
+
+    // vmx_exits.cpp
+    bool take_injected();
+    bool take_windows();
+    void stop_timer();
+    bool bitmap_bit(u64 gpa, u64 bit) const;
+    bool port_exits(u16 port, unsigned size_bytes) const;
+    bool msr_exits(u32 msr, bool write) const;
+    void watch_apic_page();
+    bool on_apic_page(u64 gpa) const { return apic_watched_ && (gpa & ~page_offset_mask) == apic_page_; }
+    void apic_access(u64 gpa, u64 at, Access access, bool walking);
+    bool task_priority_access(u64 gpa, unsigned size_bytes) const;
 
     // fetch.cpp
     Block* find_block();
@@ -369,13 +421,48 @@ class Cpu : public CpuState {
     bool gather(u64 linear, u64 gpa, u8* bytes, size_t& size, u64& second_gpa);
     void drop_stale_code();
 
+    // control.cpp
+    bool cr0_allowed(u64 value) const;
+    bool cr4_allowed(u64 value) const;
+
+    // debug.cpp
+    void arm_debug();
+    bool watches_page(u64 linear) const { return debug_.any_watches() && debug_.watches_page(linear); }
+    bool touch(u64 at, unsigned size_bytes, bool write);
+    bool touch_port(u16 port, unsigned size_bytes);
+    bool checks_alignment() const { return tlb_table_ == &tlbs_[static_cast<unsigned>(TlbContext::UserAligned)]; }
+    bool misaligned(u64 at, unsigned size_bytes);
+    Event debug_event(u32 bits, bool fault);
+    void note_debug(const Event& event);
+    bool steps_behind(u64 next_rip, unsigned old_cpl);
+    void keep_traps(bool step);
+    void report_watchpoint();
+    bool take_debug_traps();
+    bool pass_breakpoints(bool& go_on);
+    bool run_guarded();
+    u64 code_linear() const { return in_long64() ? rip : u32(code_base_ + rip); }
+
     // memory.cpp
     struct Translated {
         u64 gpa = 0;
         u8* host = nullptr;  // null: a device
         bool ok = false;
     };
-    Translated reach(u64 at, Access access, bool supervisor, unsigned size_bytes = 1);
+    struct Step {  // one entry on the way through the tables
+        u64 place, entry;
+        u8 bytes;
+    };
+    struct Walk {
+        u64 gpa = 0;
+        bool writable = false, executable = false, dirty = false, user = false, global = false;
+        bool ok = false;
+        bool again = false;  // an entry changed under the walk
+        u8 size_shift = page_shift, steps = 0;
+        Step path[5];
+    };
+    Privilege by_cpl() const { return cpl == 3 ? Privilege::User : Privilege::Supervisor; }
+    Translated reach(u64 at, Access access, Privilege as, unsigned size_bytes = 1);
+    void remember(u64 at, Access access, const Translated& t, const Walk& w, PageEntry page);
     Slow slow_load(u64 at, unsigned size_bytes);
     Outcome slow_store(u64 at, u64 value, unsigned size_bytes);
     u8* slow_place(u64 at, unsigned size_bytes);
@@ -390,15 +477,13 @@ class Cpu : public CpuState {
     Outcome ept_violation(u64 gpa, u64 at, Access access, bool walking);
 
     // paging.cpp
-    struct Walk {
-        u64 gpa = 0;
-        bool writable = false, executable = false, dirty = false, user = false;
-        bool ok = false;
-    };
-    Walk walk(u64 at, Access access, bool supervisor, bool quiet);
-    Walk walk_tables(u64 at, Access access, bool supervisor, bool quiet);
-    bool walk_allows(const Walk& w, Access access, bool as_user, bool implicit, bool quiet) const;
-    bool mark_entry(u64 place, u64 at, u64 entry, u8 marks);
+    Walk walk(u64 at, Access access, Privilege as, bool quiet);
+    Walk walk_tables(u64 at, Access access, Privilege as, bool quiet);
+    bool walk_allows(const Walk& w, Access access, Privilege as, bool quiet) const;
+    bool mark_entries(Walk& w, u64 at, bool write);
+    bool read_entry(u64 place, u64 at, unsigned bytes, bool quiet, u64& entry);
+    Outcome load_pdptes(u64 from_cr3, bool quiet);
+    bool has_pdptes(u64 of_cr0, u64 of_cr4) const { return of_cr0 & cr0::pg && of_cr4 & cr4::pae && !(efer & efer::lme); }
 
     // segments.cpp, transfers.cpp
     bool read_descriptor(u16 selector, Vector vector, Descriptor& d, u64& place);
@@ -455,7 +540,7 @@ class Cpu : public CpuState {
     void set_virtual8086(Seg which, u16 selector);
 
     // interrupts.cpp
-    bool deliver(Event event);
+    bool deliver(Event event, bool injected = false);
     bool deliver_once(const Event& event);
     bool deliver_real(const Event& event);
     bool deliver_protected(const Event& event);
@@ -475,13 +560,37 @@ class Cpu : public CpuState {
     unsigned index_;
     bool raw_;
     std::unique_ptr<Tlb[]> tlbs_;
+    Tlb* tlb_table_ = nullptr;    // the one that `tlb` points into
+    bool pdptes_stale_ = false;   // the host has set the paging registers: the PDPTEs are loaded at the next entry
     BlockCache blocks_;
     Decoder decoder_;
     MemoryUser user_{requests};
+    bool entry_unchecked_ = true;  // something outside has changed since the last entry
+    bool timer_runs_ = false;      // the VMX-preemption timer
+    bool tpr_trap_ = false;        // the entry itself finds the task priority below its threshold
+    bool delivering_ = false;      // accesses are those of an event's delivery
+    bool unblocked_nmi_ = false;   // by the IRET that runs now
+    bool apic_watched_ = false;
+    u64 apic_page_ = 0, timer_end_ns_ = 0;
     u64 stamp_ = 0;
     u32 epoch_ = 1;
     Block* block_ = nullptr;  // the one that runs
     Outcome outcome_ = Outcome::Next;
+    DebugUnit debug_;
+    u32 hits_ = 0;              // breakpoints that the instruction has met so far: bits of DR6
+    bool debug_armed_ = false;  // DR7 has something enabled
+    bool alone_ = false;        // the next instruction is to run alone
+    bool repeating_ = false;    // RIP is on a REP whose last iteration is still to come
+    bool stepping_ = false;     // `step()`: no breakpoint of the host stops it
+    struct {
+        bool here;
+        u64 linear;
+    } passed_{};                // the host's breakpoint that was reported, and is run over next
+    struct {
+        bool hit, write;
+        u8 size_bytes;
+        u64 linear;
+    } watched_{};               // a host's watchpoint, to report
     Event fault_;      // raised by the instruction that stopped
     Event injected_;   // to deliver at the next boundary
     Event late_;       // raised by an instruction that is done: a task switch that faults in the new task, or is trapped

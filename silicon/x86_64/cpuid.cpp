@@ -10,10 +10,11 @@ namespace {
 
 struct FeatureBit {
     u32 leaf, reg, bit;
-    bool announced;
+    bool runs;       // we can
+    bool announced;  // by default
 };
 constexpr FeatureBit feature_bits[] = {
-#define FEATURE(name, leaf, reg, bit, announced) {leaf, reg, bit, announced},
+#define FEATURE(name, leaf, reg, bit, runs, announced) {leaf, reg, bit, runs, announced},
 #include "features.inc"
 #undef FEATURE
 };
@@ -77,7 +78,7 @@ void CpuidTable::work_out_features() {
     size_t index = 0;
     for (const FeatureBit& f : feature_bits) {
         const CpuidLeaf* leaf = f.leaf ? find(f.leaf, 0) : nullptr;
-        features_[index++] = f.leaf == 0 || (f.announced && leaf && (leaf->reg[f.reg] >> f.bit & 1));
+        features_[index++] = f.leaf == 0 || (f.runs && leaf && (leaf->reg[f.reg] >> f.bit & 1));
     }
 }
 

@@ -9,7 +9,7 @@
 namespace silicon::x86 {
 
 enum class Feature : u8 {
-#define FEATURE(name, leaf, reg, bit, announced) name,
+#define FEATURE(name, leaf, reg, bit, runs, announced) name,
 #include "features.inc"
 #undef FEATURE
     Count

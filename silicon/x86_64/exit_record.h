@@ -10,7 +10,7 @@ namespace silicon::x86 {
 enum class ExitKind : u8 {
     None, PortIn, PortOut, PortOutMany, MmioLoad, MmioStore, MmioFetch, Halted, Shutdown, Kicked, DeadlinePassed,
     BudgetSpent, MonitorTrap, Exception, InterruptWindow, NmiWindow, MsrRead, MsrWrite, Cpuid, Hypercall, CrAccess,
-    DrAccess, BadGuestState, Unnamed,
+    DrAccess, BadGuestState, Breakpoint, Watchpoint, Unnamed,
 };
 
 // Basic exit reasons. Intel SDM vol. 3, appendix "VMX Basic Exit Reasons".

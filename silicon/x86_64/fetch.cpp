@@ -54,7 +54,7 @@ Block* Cpu::look_up(u64 linear) {
         raise(vector_gp, 0);
         return nullptr;
     }
-    const Translated t = reach(linear, Access::Fetch, false);
+    const Translated t = reach(linear, Access::Fetch, by_cpl());
     if (!t.ok) return nullptr;
     if (!t.host) {
         ept_violation(t.gpa, linear, Access::Fetch, false);
@@ -96,7 +96,7 @@ bool Cpu::gather(u64 linear, u64 gpa, u8* bytes, size_t& size, u64& second_gpa) 
     const size_t head = std::min<u64>(room, size);
     for (size_t n = 0; n < head; ++n) bytes[n] = load_host<u8>(page.host() + (gpa & page_offset_mask) + n);
     if (second_gpa && head < size) {
-        const Translated t = reach(linear + head, Access::Fetch, false);
+        const Translated t = reach(linear + head, Access::Fetch, by_cpl());
         if (!t.ok) return false;
         if (!t.host) {
             ept_violation(t.gpa, linear + head, Access::Fetch, false);

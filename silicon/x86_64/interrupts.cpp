@@ -1,4 +1,6 @@
 // Delivering exceptions and interrupts through the IVT or IDT. Intel SDM vol. 3, "Interrupt and Exception Handling".
+#include <utility>
+
 #include "silicon/x86_64/cpu.h"
 #include "silicon/x86_64/descriptors.h"
 
@@ -8,6 +10,8 @@ namespace {
 bool has_error_code(u8 vector) {
     return vector == vector_df || (vector >= vector_ts && vector <= vector_pf) || vector == vector_ac || vector == 21;
 }
+
+constexpr u32 nmi_unblocked = 1 << 12;  // of the interruption information: by the IRET that faulted
 
 // Intel SDM vol. 3, "Double Fault Exception (#DF)", the classes of exceptions.
 bool is_contributory(u8 vector) { return vector == vector_de || (vector >= vector_ts && vector <= vector_gp); }
@@ -71,22 +75,29 @@ static bool combine(const Event& first, Event& second) {
 }
 
 // False: leave, `exit` says why.
-bool Cpu::deliver(Event event) {
+bool Cpu::deliver(Event event, bool injected) {
     Event before;  // what was being delivered when `event` came up
     for (;;) {
         event.pending = true;
-        if (intercepted(event)) {
+        const bool by_entry = std::exchange(injected, false);  // not intercepted, and CR2 is the client's
+        if (!by_entry && intercepted(event)) {
             set_exit(ExitKind::Exception, Reason::ExceptionOrNmi);
             exit.interruption_info = event.info();
             exit.interruption_error = event.error;
-            exit.qualification = event.vector == vector_pf ? event.address : event.vector == vector_db ? dr[6] : 0;
+            exit.qualification = event.vector == vector_pf ? event.address : event.vector == vector_db ? event.debug : 0;
             exit.gva = event.address;
             exit.length_bytes = event.length;
-            if (before.pending) exit.vectoring_info = before.info(), exit.vectoring_error = before.error;
+            // A double fault has no event before it. Intel SDM vol. 3, "Information for VM Exits During Event Delivery".
+            if (before.pending && event.vector != vector_df) exit.vectoring_info = before.info(), exit.vectoring_error = before.error;
+            if (unblocked_nmi_ && !before.pending && event.vector != vector_df) exit.interruption_info |= nmi_unblocked;
             return false;
         }
         fault_.pending = false;
-        if (deliver_once(event)) {
+        if (!by_entry && event.vector == vector_pf && event.type == EventType::Hardware) cr2 = event.address;
+        delivering_ = true;
+        const bool delivered = deliver_once(event);
+        delivering_ = false;
+        if (delivered) {
             if (!late_.pending) return true;
             event = late_;  // the trap of the task that was switched to
             late_.pending = before.pending = false;
@@ -114,7 +125,7 @@ bool Cpu::deliver(Event event) {
 }
 
 bool Cpu::deliver_once(const Event& event) {
-    if (event.vector == vector_pf && event.type == EventType::Hardware) cr2 = event.address;
+    note_debug(event);
     const bool done = efer & efer::lma ? deliver_long(event) : in_protected() ? deliver_protected(event) : deliver_real(event);
     if (!done) return false;
     interruptibility &= u8(~3u);
@@ -132,7 +143,7 @@ u64 Cpu::return_rip(const Event& event) const {
 
 // The flags as pushed: a fault comes back with RF, so that an instruction breakpoint does not trap again.
 u64 Cpu::pushed_flags(const Event& event) const {
-    const bool fault = event.type == EventType::Hardware && event.vector != vector_db;
+    const bool fault = event.type == EventType::Hardware ? event.vector != vector_db || event.sets_rf : repeating_;
     return all_rflags() | (fault ? flag::rf : 0);
 }
 
@@ -271,7 +282,7 @@ bool Cpu::handler_stack(const Gate& gate, unsigned new_cpl, u64& sp) {
         if (!inner_stack_long(gate.ist() ? 0x24 + (gate.ist() - 1) * 8 : 4 + new_cpl * 8, sp)) return false;
     }
     sp &= ~u64{15};
-    if (u64(i64(sp << 16) >> 16) == sp) return true;
+    if (canonical(sp)) return true;
     raise(vector_ss, 0);
     return false;
 }

@@ -30,11 +30,6 @@ void store_bytes(u8* host, u64 value, unsigned size_bytes) {
 
 u64 low_bytes(u64 value, unsigned size_bytes) { return size_bytes >= 8 ? value : value & ((u64{1} << 8 * size_bytes) - 1); }
 
-bool canonical(u64 at, bool five_levels) {
-    const unsigned unused = five_levels ? 7 : 16;
-    return u64(i64(at << unused) >> unused) == at;
-}
-
 // How many of the bytes lie before the page edge.
 unsigned before_edge(u64 at, unsigned size_bytes) {
     const u64 room = page_bytes - (at & page_offset_mask);
@@ -45,52 +40,56 @@ unsigned before_edge(u64 at, unsigned size_bytes) {
 
 // Translates one access within a page, raising what is to be raised. A page without the right is a device's. Of an access
 // that goes on behind the page all `size_bytes` must be canonical: that comes before any page fault.
-Cpu::Translated Cpu::reach(u64 at, Access access, bool supervisor, unsigned size_bytes) {
+Cpu::Translated Cpu::reach(u64 at, Access access, Privilege as, unsigned size_bytes) {
     ++stats_.tlb_misses;
-    const bool la57 = cr4 & cr4::la57;
-    if (in_long64() && (!canonical(at, la57) || !canonical(at + size_bytes - 1, la57))) {
+    const bool wide = efer & efer::lma && (in_long64() || as != by_cpl());
+    if (!wide) at = u32(at);
+    if (wide && (!canonical(at) || !canonical(at + size_bytes - 1))) {
         raise(vector_gp, 0);
         fault_.not_canonical = true;
         return {};
     }
-    if (!(efer & efer::lma)) at = u32(at);
-    const Walk w = walk(at, access, supervisor, false);
+    const Walk w = walk(at, access, as, false);
     if (!w.ok) return {};
     const PageEntry page = memory_.entry(w.gpa);
     Translated t;
     t.gpa = w.gpa;
     t.ok = true;
-    if (!page.is_mapped()) return t;
+    if (!page.is_mapped() || on_apic_page(w.gpa)) [[unlikely]] return t;
     if (page.allows(access)) t.host = page.host() + (w.gpa & page_offset_mask);
-    if (supervisor) return t;
+    if (as == by_cpl()) remember(at, access, t, w, page);
+    return t;
+}
 
-    TlbEntry& e = tlb[Tlb::index(at)];
+// Into the TLB. Data that every access must be looked at (alignment checks, breakpoints) get no tag.
+void Cpu::remember(u64 at, Access access, const Translated& t, const Walk& w, PageEntry page) {
+    const bool fetch = access == Access::Fetch;
+    if (!fetch && (checks_alignment() || watches_page(at))) return;
     const u64 tag = at & ~page_offset_mask;
-    if (e.read != tag) e.read = TlbEntry::no_tag;
-    if (e.write != tag) e.write = TlbEntry::no_tag;
-    if (e.fetch != tag) e.fetch = TlbEntry::no_tag;
-    e.addend = reinterpret_cast<u64>(page.host()) - tag;
-    if (access == Access::Fetch) {
+    TlbEntry& e = tlb_table_->claim(at, reinterpret_cast<u64>(page.host()) - tag, w.size_shift, w.global);
+    if (fetch) {
         if (t.host) e.fetch = tag;
     } else {
         if (page.can_read()) e.read = tag;
         if (w.dirty && w.writable && page.can_write() && !page.is_code()) e.write = tag;
     }
-    return t;
 }
 
+// What an access makes that finds no memory: an EPT violation, or an APIC access.
 Outcome Cpu::ept_violation(u64 gpa, u64 at, Access access, bool walking) {
+    if (on_apic_page(gpa)) return apic_access(gpa, at, access, walking), Outcome::Stop;
     exit.clear();
     exit.kind = access == Access::Fetch && !walking ? ExitKind::MmioFetch : ExitKind::Unnamed;
     exit.reason = Reason::EptViolation;
     const u64 rights = memory_.entry(gpa).perm();
-    exit.qualification = u64{1} << static_cast<unsigned>(access) | rights << 3 | 1 << 7 | u64(!walking) << 8;
+    exit.qualification = u64{1} << static_cast<unsigned>(access) | rights << 3 | 1 << 7 | u64(!walking) << 8 | u64(unblocked_nmi_) << 12;
     exit.gpa = gpa;
     exit.gva = at;
     return Outcome::Stop;
 }
 
 Slow Cpu::device_load(u64 gpa, u64 at, unsigned size_bytes) {
+    if (task_priority_access(gpa, size_bytes)) return {cr8 << 4, Outcome::Next};
     if (raw_) return {0, ept_violation(gpa, at, Access::Read, false)};
     if (const Piece* piece = pieces_.take(Piece::Kind::Load, gpa, size_bytes)) return {piece->value, Outcome::Next};
     if (posted_) return {0, Outcome::Stop};
@@ -104,6 +103,7 @@ Slow Cpu::device_load(u64 gpa, u64 at, unsigned size_bytes) {
 // Posted: the store is done when it is reported. Only one leaves per attempt; an instruction with a further one is left
 // unfinished and comes again.
 Outcome Cpu::device_store(u64 gpa, u64 at, u64 value, unsigned size_bytes) {
+    if (task_priority_access(gpa, size_bytes)) return set_task_priority(value >> 4 & 0xf);
     if (raw_) return ept_violation(gpa, at, Access::Write, false);
     value = low_bytes(value, size_bytes);
     if (pieces_.take(Piece::Kind::Store, gpa, size_bytes)) return Outcome::Next;
@@ -134,12 +134,14 @@ Outcome Cpu::store_part(const Translated& t, u64 at, u64 value, unsigned size_by
 }
 
 Slow Cpu::slow_load(u64 at, unsigned size_bytes) {
+    if (misaligned(at, size_bytes)) return {0, Outcome::Stop};
     const unsigned head = before_edge(at, size_bytes);
-    const Translated first = reach(at, Access::Read, false, size_bytes);
+    const Translated first = reach(at, Access::Read, by_cpl(), size_bytes);
     if (!first.ok) return {0, Outcome::Stop};
-    if (head == size_bytes) return load_part(first, at, size_bytes);
-    const Translated second = reach(at + head, Access::Read, false);
-    if (!second.ok) return {0, Outcome::Stop};
+    const bool crosses = head != size_bytes;
+    const Translated second = crosses ? reach(at + head, Access::Read, by_cpl()) : first;
+    if (!second.ok || (debug_.any_watches() && touch(at, size_bytes, false))) return {0, Outcome::Stop};
+    if (!crosses) return load_part(first, at, size_bytes);
     const Slow low = load_part(first, at, head);
     if (low.outcome != Outcome::Next) return low;
     const Slow high = load_part(second, at + head, size_bytes - head);
@@ -150,12 +152,14 @@ Slow Cpu::slow_load(u64 at, unsigned size_bytes) {
 static Outcome both(Outcome first, Outcome second) { return first == Outcome::Leave && second == Outcome::Next ? first : second; }
 
 Outcome Cpu::slow_store(u64 at, u64 value, unsigned size_bytes) {
+    if (misaligned(at, size_bytes)) return Outcome::Stop;
     const unsigned head = before_edge(at, size_bytes);
-    const Translated first = reach(at, Access::Write, false, size_bytes);
+    const Translated first = reach(at, Access::Write, by_cpl(), size_bytes);
     if (!first.ok) return Outcome::Stop;
-    if (head == size_bytes) return store_part(first, at, value, size_bytes);
-    const Translated second = reach(at + head, Access::Write, false);
-    if (!second.ok) return Outcome::Stop;
+    const bool crosses = head != size_bytes;
+    const Translated second = crosses ? reach(at + head, Access::Write, by_cpl()) : first;
+    if (!second.ok || (debug_.any_watches() && touch(at, size_bytes, true))) return Outcome::Stop;
+    if (!crosses) return store_part(first, at, value, size_bytes);
     const Outcome low = store_part(first, at, value, head);
     if (low == Outcome::Stop) return low;
     return both(low, store_part(second, at + head, value >> 8 * head, size_bytes - head));
@@ -163,13 +167,15 @@ Outcome Cpu::slow_store(u64 at, u64 value, unsigned size_bytes) {
 
 // Loads what is there into the stage, unless the bytes lie in one page of plain memory after all.
 u8* Cpu::slow_place(u64 at, unsigned size_bytes) {
+    if (misaligned(at, size_bytes)) return nullptr;
     const unsigned head = before_edge(at, size_bytes);
-    const Translated first = reach(at, Access::Write, false, size_bytes);
+    const Translated first = reach(at, Access::Write, by_cpl(), size_bytes);
     if (!first.ok) return nullptr;
-    if (head == size_bytes && first.host && !memory_.entry(first.gpa).is_code()) return first.host;
     Translated second = first;
-    if (head != size_bytes) second = reach(at + head, Access::Write, false);
+    if (head != size_bytes) second = reach(at + head, Access::Write, by_cpl());
     if (!second.ok) return nullptr;
+    if (debug_.any_watches() && (touch(at, size_bytes, false) || touch(at, size_bytes, true))) return nullptr;
+    if (head == size_bytes && first.host && !memory_.entry(first.gpa).is_code()) return first.host;
     for (unsigned done = 0; done < size_bytes;) {
         const bool high = done >= head;
         const unsigned rest = (high ? size_bytes : head) - done, size = rest < 8 ? rest : 8;
@@ -217,12 +223,12 @@ u8* Cpu::direct(u64 at, u64 size_bytes, Access access) {
 
 bool Cpu::probe_write(u64 at, unsigned size_bytes) {
     const unsigned head = before_edge(at, size_bytes);
-    return reach(at, Access::Write, false, size_bytes).ok && (head == size_bytes || reach(at + head, Access::Write, false).ok);
+    return reach(at, Access::Write, by_cpl(), size_bytes).ok && (head == size_bytes || reach(at + head, Access::Write, by_cpl()).ok);
 }
 
 bool Cpu::probe_read(u64 at, unsigned size_bytes) {
     const unsigned head = before_edge(at, size_bytes);
-    return reach(at, Access::Read, false, size_bytes).ok && (head == size_bytes || reach(at + head, Access::Read, false).ok);
+    return reach(at, Access::Read, by_cpl(), size_bytes).ok && (head == size_bytes || reach(at + head, Access::Read, by_cpl()).ok);
 }
 
 Slow Cpu::system_access(u64 at, unsigned size_bytes, bool write, u64 value, bool supervisor) {
@@ -230,7 +236,7 @@ Slow Cpu::system_access(u64 at, unsigned size_bytes, bool write, u64 value, bool
     u64 loaded = 0;
     for (unsigned done = 0; done < size_bytes;) {
         const unsigned size = before_edge(at + done, size_bytes - done);
-        const Translated t = reach(at + done, access, supervisor);
+        const Translated t = reach(at + done, access, supervisor ? Privilege::System : by_cpl());
         if (!t.ok) return {0, Outcome::Stop};
         if (!t.host) {
             ept_violation(t.gpa, at + done, access, false);
@@ -249,7 +255,7 @@ Slow Cpu::system_access(u64 at, unsigned size_bytes, bool write, u64 value, bool
 // Whether all of it could be accessed now, for what must not fault half-way; false: a fault, or an exit.
 bool Cpu::system_reach(u64 at, unsigned size_bytes, Access access) {
     for (unsigned done = 0; done < size_bytes;) {
-        const Translated t = reach(at + done, access, true);
+        const Translated t = reach(at + done, access, Privilege::System);
         if (t.ok && !t.host) ept_violation(t.gpa, at + done, access, false);
         if (!t.host) return false;
         done += before_edge(at + done, size_bytes - done);
@@ -259,7 +265,11 @@ bool Cpu::system_reach(u64 at, unsigned size_bytes, Access access) {
 
 void Cpu::flush_tlb() {
     for (unsigned n = 0; n < static_cast<unsigned>(TlbContext::Count); ++n) tlbs_[n].flush();
-    update_tlb_context();  // the present table fills again
+    blocks_.forget_jumps();
+}
+
+void Cpu::flush_address_space() {
+    for (unsigned n = 0; n < static_cast<unsigned>(TlbContext::Count); ++n) tlbs_[n].flush_but_global();
     blocks_.forget_jumps();
 }
 

@@ -10,8 +10,6 @@ constexpr u32 lstar = 0xc0000082, cstar = 0xc0000083, fmask = 0xc0000084, fs_bas
 constexpr u32 kernel_gs_base = 0xc0000102, tsc_aux = 0xc0000103;
 }  // namespace msr
 
-static bool is_canonical(u64 value) { return u64(i64(value << 16) >> 16) == value; }
-
 void Cpu::reset_msrs() {
     for (const u32 kept : {msr::sysenter_cs, msr::sysenter_esp, msr::sysenter_eip, msr::debugctl, msr::star, msr::lstar, msr::cstar,
                            msr::fmask, msr::kernel_gs_base, msr::tsc_aux})
@@ -38,7 +36,7 @@ bool Cpu::get_msr(u32 number, u64& value) {
 bool Cpu::set_msr(u32 number, u64 value) {
     const bool address = number == msr::fs_base || number == msr::gs_base || number == msr::kernel_gs_base || number == msr::lstar ||
                          number == msr::cstar || number == msr::sysenter_esp || number == msr::sysenter_eip;
-    if (address && !is_canonical(value)) return false;
+    if (address && !canonical_base(value)) return false;
     switch (number) {
         case msr::tsc: tsc_offset = value - clock_.now_ns(); return true;
         case msr::efer: return set_efer(value);
@@ -53,23 +51,13 @@ bool Cpu::set_msr(u32 number, u64 value) {
     return true;
 }
 
-// LMA follows CR0.PG; LME cannot change while paging is on.
-bool Cpu::set_efer(u64 value) {
-    constexpr u64 known = efer::sce | efer::lme | efer::lma | efer::nxe;
-    if (value & ~known || (cr0 & cr0::pg && (value ^ efer) & efer::lme)) return false;
-    const u64 before = efer;
-    efer = (value & ~efer::lma) | (efer & efer::lma);
-    if ((before ^ efer) & efer::nxe) flush_tlb();
-    return true;
-}
-
 Slow Cpu::rdmsr(u32 number) {
     u64 value = 0;
     if (const Piece* piece = pieces_.take(Piece::Kind::MsrRead, number, 8)) {
         if (piece->refused) return {0, raise(vector_gp, 0)};
         return {piece->value, Outcome::Next};
     }
-    const bool leaves = raw_ ? !native_msrs.contains(number) : exiting_msrs.contains(number);
+    const bool leaves = msr_exits(number, false);
     if (!leaves && get_msr(number, value)) return {value, Outcome::Next};
     if (!leaves && !unknown_msrs_exit) return {0, raise(vector_gp, 0)};
     stop_with(ExitKind::MsrRead, Reason::Rdmsr);
@@ -80,7 +68,7 @@ Slow Cpu::rdmsr(u32 number) {
 
 Outcome Cpu::wrmsr(u32 number, u64 value) {
     if (const Piece* piece = pieces_.take(Piece::Kind::MsrWrite, number, 8)) return piece->refused ? raise(vector_gp, 0) : Outcome::Next;
-    const bool leaves = raw_ ? !native_msrs.contains(number) : exiting_msrs.contains(number);
+    const bool leaves = msr_exits(number, true);
     u64 old = 0;
     if (!leaves && set_msr(number, value)) return Outcome::Next;
     if (!leaves && (!unknown_msrs_exit || get_msr(number, old))) return raise(vector_gp, 0);

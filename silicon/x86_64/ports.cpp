@@ -33,6 +33,7 @@ bool Cpu::port_allowed(u16 port, unsigned size_bytes) {
 static u64 qualification(u16 port, unsigned size_bytes, u32 form) { return (size_bytes - 1) | form | u64{port} << 16; }
 
 Slow Cpu::port_in(u16 port, unsigned size_bytes, u32 count, u32 form) {
+    if (debug_.any_ports() && touch_port(port, size_bytes)) return {0, Outcome::Stop};
     if (const Piece* piece = pieces_.take(Piece::Kind::PortIn, port, size_bytes)) return {piece->value, Outcome::Next};
     auto& bytes = pieces_.answer_bytes();
     if (form & form_string && bytes.size() >= size_bytes) {
@@ -44,6 +45,7 @@ Slow Cpu::port_in(u16 port, unsigned size_bytes, u32 count, u32 form) {
         return {value, Outcome::Next};
     }
     if (posted_) return {0, Outcome::Stop};
+    if (!port_exits(port, size_bytes)) return {~u64{0}, Outcome::Next};  // nothing is there
     stop_with(ExitKind::PortIn, Reason::Io, qualification(port, size_bytes, form | form_in));
     exit.port = port;
     exit.size_bytes = u8(size_bytes);
@@ -53,6 +55,8 @@ Slow Cpu::port_in(u16 port, unsigned size_bytes, u32 count, u32 form) {
 }
 
 Outcome Cpu::port_out(u16 port, unsigned size_bytes, u32 value, u32 form) {
+    if (debug_.any_ports() && touch_port(port, size_bytes)) return Outcome::Stop;
+    if (!port_exits(port, size_bytes)) return Outcome::Next;
     stop_with(ExitKind::PortOut, Reason::Io, qualification(port, size_bytes, form));
     exit.port = port;
     exit.size_bytes = u8(size_bytes);
@@ -61,7 +65,7 @@ Outcome Cpu::port_out(u16 port, unsigned size_bytes, u32 value, u32 form) {
 }
 
 Outcome Cpu::port_out_many(u16 port, unsigned size_bytes, const u8* data, u32 data_bytes) {
-    port_out(port, size_bytes, 0, form_string | form_rep);
+    if (port_out(port, size_bytes, 0, form_string | form_rep) == Outcome::Stop) return Outcome::Stop;
     exit.kind = ExitKind::PortOutMany;
     exit.data_bytes = data_bytes;
     std::memcpy(exit.data.data(), data, data_bytes);

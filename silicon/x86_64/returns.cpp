@@ -163,7 +163,9 @@ Outcome Cpu::return_interrupt(unsigned operand_bytes) {
 // NMIs are open again also after an IRET that faults. Intel SDM vol. 3, "Handling Multiple NMIs".
 Outcome Cpu::interrupt_return(unsigned operand_bytes) {
     const bool opens = interruptibility & 8 && !(vmcs.pin & pin::nmi && !(vmcs.pin & pin::virtual_nmi));
+    unblocked_nmi_ = opens;
     const Outcome out = return_interrupt(operand_bytes);
+    if (out != Outcome::Stop) unblocked_nmi_ = false;
     if (opens && (out != Outcome::Stop || fault_.pending || raw_)) interruptibility &= ~8u;
     request_event();
     return out;

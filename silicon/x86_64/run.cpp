@@ -1,6 +1,7 @@
 // The dispatcher: limits, requests, events, and block after block until something must be reported.
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "silicon/x86_64/cpu.h"
 
@@ -46,23 +47,15 @@ void Cpu::enter() {
     const u64 generation = memory_.generation();
     if (user_.seen.load(std::memory_order_relaxed) != generation) flush_tlb();
     user_.seen.store(generation, std::memory_order_seq_cst);
+    if (std::exchange(pdptes_stale_, false) && has_pdptes(cr0, cr4)) load_pdptes(cr3, true);
+    if (debug_armed_ || dr[7] & dr7::enables) arm_debug();
     if (vmcs.entry_info >> 31) inject_from_vmcs();
     next_epoch();  // the host may have written over code since the last run: blocks are compared before they run again
 }
 
-// Intel SDM vol. 3, "VM-Entry Controls for Event Injection".
-void Cpu::inject_from_vmcs() {
-    injected_ = Event{};
-    injected_.pending = true;
-    injected_.vector = u8(vmcs.entry_info);
-    injected_.type = static_cast<EventType>(vmcs.entry_info >> 8 & 7);
-    injected_.has_error = vmcs.entry_info >> 11 & 1;
-    injected_.error = vmcs.entry_error;
-    injected_.length = u8(vmcs.entry_length);
-}
-
 void Cpu::leave() {
     rflags = all_rflags();
+    if (raw_) vmcs.entry_controls = (vmcs.entry_controls & ~entry_control::ia32e) | (efer & efer::lma ? entry_control::ia32e : 0);
     user_.inside.store(false, std::memory_order_seq_cst);
 }
 
@@ -103,7 +96,7 @@ bool Cpu::refill(const RunLimits& limits, u64 budget_left, bool first) {
         return false;
     }
     if ((!first || limits.deadline_ns != no_limit) && over(limits)) return false;  // the host's slice has just begun
-    u64 slice = std::min(budget_left, slice_instructions);
+    u64 slice = control(proc::monitor_trap) ? 1 : std::min(budget_left, slice_instructions);
     if (limits.deadline_ns != no_limit && clock_.counts_instructions())
         slice = std::min(slice, clock_.instructions_until(limits.deadline_ns));
     granted_ = remaining = static_cast<i32>(slice);
@@ -121,16 +114,7 @@ void Cpu::account(u64& budget_left) {
 
 // What happens between instructions: injection, windows. True: leave.
 bool Cpu::take_events() {
-    if (injected_.pending && pieces_.empty()) {
-        const Event event = injected_;
-        injected_.pending = false;
-        vmcs.entry_info &= ~(u32{1} << 31);
-        activity = 0;
-        if (!deliver(event)) return true;
-    }
-    if (!control(proc::interrupt_window) || !interrupts_enabled() || interruptibility & 3) return false;
-    set_exit(ExitKind::InterruptWindow, Reason::InterruptWindow);
-    return true;
+    return take_injected() || (pieces_.empty() && !take_debug_traps()) || take_windows();
 }
 
 // HLT without HLT exiting: a kick, an event or the deadline ends it. True: leave.
@@ -157,10 +141,15 @@ u64 Cpu::most_wait_ns(const RunLimits& limits) const {
 const ExitRecord& Cpu::run(const RunLimits& limits) {
     const u64 began = Clock::host_ns();
     slice_end_ns_ = limits.host_slice_ns == no_limit ? no_limit : began + limits.host_slice_ns;
+    stepping_ = limits.one;
+    if (!admit()) return exit;
     enter();
     exit.kind = ExitKind::None;
-    dispatch(limits);
+    RunLimits within = limits;
+    if (timer_runs_) within.deadline_ns = std::min(within.deadline_ns, timer_end_ns_);
+    dispatch(within);
     leave();
+    if (exit.kind != ExitKind::None) stop_timer();
     run_ns_ += Clock::host_ns() - began;
     ++stats_.exits;
     return exit;
@@ -182,6 +171,7 @@ void Cpu::dispatch(const RunLimits& limits) {
     u64 budget_left = limits.one ? 1 : limits.budget;
     granted_ = remaining = 0;
     bool first = true;
+    if (take_injected()) return;  // an event that is injected comes before everything else
     for (;;) {
         if (requests.load(std::memory_order_relaxed) != 0 && attend()) break;
         if (remaining <= 0) {
@@ -190,17 +180,21 @@ void Cpu::dispatch(const RunLimits& limits) {
             first = false;
         }
         if (activity != activity_waits && take_events()) break;
-        if (activity == 1 || activity == activity_waits) {
+        if (activity != 0) {
             if (wait_in_hlt(limits)) break;
             continue;
         }
-        if (!(needs_single() ? run_one() : run_blocks())) break;
+        if (!(needs_single() ? run_one() : debug_.any_points() ? run_guarded() : run_blocks())) break;
+        if (control(proc::monitor_trap)) {
+            set_exit(ExitKind::MonitorTrap, Reason::MonitorTrap);
+            break;
+        }
     }
     account(budget_left);
 }
 
 bool Cpu::needs_single() const {
-    return few_left_ || rflags & flag::tf || interruptibility & 3 || !pieces_.empty() || !trace_ring_.empty();
+    return few_left_ || alone_ || control(proc::monitor_trap) || rflags & (flag::tf | flag::rf) || interruptibility & 3 || !pieces_.empty() || !trace_ring_.empty();
 }
 
 void Cpu::run_block(Block& block) {
@@ -229,9 +223,16 @@ bool Cpu::run_blocks() {
 
 // One instruction: the last few of a slice, one that runs again with its answers, or one with TF or an interrupt shadow.
 bool Cpu::run_one() {
-    few_left_ = false;
+    bool go_on = true;
+    if (debug_.any_points() && pieces_.empty() && !pass_breakpoints(go_on)) return go_on;
+    few_left_ = alone_ = false;
     const u8 shadow = interruptibility & 3;
     const bool trap = rflags & flag::tf;
+    const u64 resumes = rflags & flag::rf;  // for this instruction only
+    const unsigned old_cpl = cpl;
+    u64 next_rip = 0;
+    rflags &= ~flag::rf;
+    hits_ = 0;
     pieces_.rewind();
     posted_ = false;
     mode |= mode::single;
@@ -239,6 +240,7 @@ bool Cpu::run_one() {
     Block* block = find_block();
     if (block) {
         if (!trace_ring_.empty()) record_trace();
+        next_rip = (rip + block->length) & code_mask();
         run_block(*block);
     }
     mode &= ~mode::single;
@@ -246,13 +248,17 @@ bool Cpu::run_one() {
     if (!block) return handle_stop();
     const bool done = outcome_ == Outcome::Next || outcome_ == Outcome::Leave;
     if (done) interruptibility &= u8(~shadow);
-    if (!settle()) return false;
-    if (!(trap && (done || outcome_ == Outcome::Again))) return true;
-    dr[6] |= 1 << 14;  // BS
-    Event step;
-    step.pending = true;
-    step.vector = vector_db;
-    return deliver(step);
+    if (outcome_ == Outcome::Again || (outcome_ == Outcome::Stop && !fault_.pending)) rflags |= resumes;  // it is not over
+    if (done) passed_.here = false;
+    if (done || outcome_ == Outcome::Again)
+        keep_traps(trap && steps_behind(next_rip, old_cpl));
+    else
+        hits_ = watched_.hit = 0;
+    if (!settle()) {
+        if (exit.kind == ExitKind::Exception) rflags |= resumes;
+        return false;
+    }
+    return control(proc::monitor_trap) || take_debug_traps();  // the monitor trap comes before those of the guest
 }
 
 // What an instruction has come to. False: leave, `exit` is set.
@@ -263,6 +269,8 @@ bool Cpu::settle() {
     else
         pieces_.clear();
     posted_ = false;
+    repeating_ = outcome_ == Outcome::Again;
+    if (hits_) [[unlikely]] keep_traps(false);
     if (late_.pending) [[unlikely]] {
         const Event late = late_;
         late_.pending = false;
@@ -273,14 +281,16 @@ bool Cpu::settle() {
 
 // A fault goes to the guest and costs one of the budget, so that a budget ends every run; an exit goes to the caller.
 bool Cpu::handle_stop() {
-    if (!fault_.pending) return exit.kind == ExitKind::None;
+    if (!fault_.pending) return unblocked_nmi_ = false, exit.kind == ExitKind::None;
     const Event event = fault_;
     fault_.pending = false;
     pieces_.clear();
     posted_ = false;
     --remaining;
     ++stats_.faults;
-    return deliver(event);
+    const bool goes_on = deliver(event);
+    unblocked_nmi_ = false;
+    return goes_on;
 }
 
 void Cpu::kick() {

@@ -29,12 +29,11 @@ Linear Cpu::segment_linear(Seg which, u64 offset, unsigned size_bytes, Access ac
 void Cpu::update_tlb_context() {
     auto context = TlbContext::Supervisor;
     if (cpl == 3)
-        context = TlbContext::User;
+        context = cr0 & cr0::am && rflags & flag::ac ? TlbContext::UserAligned : TlbContext::User;
     else if (cr4 & cr4::smap && !(rflags & flag::ac))
         context = TlbContext::SupervisorSmap;
-    Tlb& table = tlbs_[static_cast<unsigned>(context)];
-    table.used = true;
-    tlb = table.table.data();
+    tlb_table_ = &tlbs_[static_cast<unsigned>(context)];
+    tlb = tlb_table_->data();
 }
 
 static bool is_flat(const Segment& s, bool writable) {
@@ -99,12 +98,12 @@ bool Cpu::load_null(Seg which, u16 selector) {
     if (!in_long64()) s.base = s.limit = 0;
     return true;
 }
+
 // Intel SDM vol. 3, "Checks on Guest Segment Registers": what a segment looks like in virtual-8086 mode.
 void Cpu::set_virtual8086(Seg which, u16 selector) {
     if (which == Seg::Cs && at(which).limit != 0xffff) blocks_.forget_jumps();
     at(which) = Segment{u64{selector} << 4, 0xffff, 0xf3, selector};
 }
-
 
 bool Cpu::load_segment(Seg which, u16 selector) {
     Segment& s = at(which);
@@ -164,7 +163,7 @@ bool Cpu::load_system_segment(Seg which, u16 selector) {
         const auto high = system_load<u64>(place + 8);
         if (!high.ok) return false;
         s.base |= high.value << 32;
-        const bool canonical = u64(i64(s.base << 16) >> 16) == s.base;
+        const bool canonical = canonical_base(s.base);
         if ((selector | 15u) > gdtr.limit || high.value >> 40 & 0x1f || !canonical) {
             raise(vector_gp, canonical ? selector & 0xfffc : 0);
             return false;
@@ -193,23 +192,23 @@ void Cpu::set_code_segment(const Segment& cs, unsigned new_cpl) {
     at(Seg::Cs).selector = u16((cs.selector & ~3u) | new_cpl);
     update_mode_if_needed();
 }
+
 void Cpu::enter_flat(const Segment& cs, const Segment& ss) {
     at(Seg::Ss) = ss;
     set_code_segment(cs, ar::dpl(cs.rights));
     request_event();
 }
 
-
 bool Cpu::fits_code(u64 target, const Segment& cs) {
     const bool long_code = efer & efer::lma && cs.rights & ar::l;
-    const bool good = long_code ? u64(i64(target << 16) >> 16) == target : target <= cs.limit;
+    const bool good = long_code ? canonical(target) : target <= cs.limit;
     if (!good) raise(vector_gp, 0);
     return good;
 }
 
 Outcome Cpu::jump_checked(u64 target) {
     // A 32-bit target of 16-bit code is checked whole, not wrapped.
-    if (in_long64() ? u64(i64(target << 16) >> 16) != target : u32(target) > at(Seg::Cs).limit) return raise(vector_gp, 0);
+    if (in_long64() ? !canonical(target) : u32(target) > at(Seg::Cs).limit) return raise(vector_gp, 0);
     rip = target & code_mask();
     return Outcome::Next;
 }

@@ -91,11 +91,12 @@ struct alignas(64) CpuState {
     TlbEntry* tlb = nullptr;  // the table of the present context
     u32 mode = 0;
     u8 cpl = 0;
-    u8 interruptibility = 0;  // VMCS format: STI 1, MOV SS 2, SMI 4, NMI 8
-    u8 activity = 0;          // VMCS format: active 0, HLT 1, shutdown 2, wait for SIPI 3
+    u32 interruptibility = 0;  // VMCS format: STI 1, MOV SS 2, SMI 4, NMI 8
+    u32 activity = 0;          // VMCS format: active 0, HLT 1, shutdown 2, wait for SIPI 3
     std::array<Segment, static_cast<size_t>(Seg::Count)> seg{};
     TableRegister gdtr, idtr;
     u64 cr0 = 0, cr2 = 0, cr3 = 0, cr4 = 0, cr8 = 0, efer = 0, xcr0 = 1;
+    u64 pdptes[4] = {0, 0, 0, 0};  // of PAE paging
     u64 dr[8] = {0, 0, 0, 0, 0, 0, 0xffff0ff0, 0x400};
     alignas(64) std::array<u8, xsave_bytes> xsave{};
 

@@ -15,6 +15,8 @@
 Apple's functions by name are in `pyhv.framework.intel`.
 """
 
+from ._core.breakpoints import Breakpoints as Breakpoints
+from ._core.breakpoints import Point as Point
 from ._core.controls import Controls as Controls
 from ._core.controls import ExitInfo as ExitInfo
 from ._core.cpuid import CpuidLeaf as CpuidLeaf
@@ -58,6 +60,7 @@ from .errors import NoDevice as NoDevice
 from .errors import NoResources as NoResources
 from .errors import Unsupported as Unsupported
 from .exits import BadGuestState as BadGuestState
+from .exits import Breakpoint as Breakpoint
 from .exits import BudgetSpent as BudgetSpent
 from .exits import Cpuid as Cpuid
 from .exits import CrAccess as CrAccess
@@ -81,11 +84,14 @@ from .exits import PortOut as PortOut
 from .exits import PortOutMany as PortOutMany
 from .exits import Shutdown as Shutdown
 from .exits import Unnamed as Unnamed
+from .exits import Watchpoint as Watchpoint
 
 __version__ = "0.1.0"
 
 # `from pyhv import *` gives everything but the exit `Exception`, which would hide Python's own.
 __all__ = [
+    "Breakpoints",
+    "Point",
     "Controls",
     "ExitInfo",
     "CpuidLeaf",
@@ -129,6 +135,7 @@ __all__ = [
     "NoResources",
     "Unsupported",
     "BadGuestState",
+    "Breakpoint",
     "BudgetSpent",
     "Cpuid",
     "CrAccess",
@@ -151,4 +158,5 @@ __all__ = [
     "PortOutMany",
     "Shutdown",
     "Unnamed",
+    "Watchpoint",
 ]

@@ -176,6 +176,25 @@ class BadGuestState:
 
 
 @dataclass(frozen=True, slots=True)
+class Breakpoint:
+    """The next instruction is one of `cpu.breakpoints`. It has not run; the next `run()` begins with it."""
+
+    gva: GVA
+
+
+@dataclass(frozen=True, slots=True)
+class Watchpoint:
+    """An instruction has touched memory that `cpu.breakpoints` watches, first with an access of `size_bytes` at `gva`.
+
+    It is done, RIP is after it (still on it while further iterations of a REP remain).
+    """
+
+    gva: GVA
+    size_bytes: int
+    wrote: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Unnamed:
     """An exit that has no class here; `raw` holds what the engine reported, for the reader of the log."""
 
@@ -205,6 +224,8 @@ Exit: TypeAlias = (
     | CrAccess
     | DrAccess
     | BadGuestState
+    | Breakpoint
+    | Watchpoint
     | Unnamed
 )
 """Any of them. In our own loops end a match with `assert_never`; a user's loop should end with a default case."""

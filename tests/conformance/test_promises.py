@@ -11,13 +11,7 @@ from pyhv.testing import Promise, promises
 
 # Promises that an engine does not keep yet: (engine, name) → what is missing. One that is kept after all makes its test
 # fail: take it out.
-NOT_YET: dict[tuple[str, str], str] = {
-    (
-        "soft",
-        "strict_vmcs.the_controls_that_clients_need_are_there",
-    ): "MWAIT, MONITOR and NMI-window exiting are to come",
-    ("soft", "strict_running.xsetbv_always_exits"): "XSAVE and its instructions are to come",
-}
+NOT_YET: dict[tuple[str, str], str] = {}
 
 ENGINES = [status.name for status in engine_statuses() if status.works]
 

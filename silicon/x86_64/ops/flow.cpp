@@ -9,7 +9,7 @@ namespace {
 template <class T>
 SILICON_INLINE Outcome go(Cpu& cpu, u64 target) {
     if constexpr (sizeof(T) == 8) {
-        if (u64(i64(target << 16) >> 16) != target) [[unlikely]] return cpu.raise(vector_gp, 0);
+        if (!cpu.canonical(target)) [[unlikely]] return cpu.raise(vector_gp, 0);
         cpu.rip = target;
         return Outcome::Next;
     }

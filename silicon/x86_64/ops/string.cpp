@@ -263,7 +263,7 @@ Outcome input_string(Cpu& cpu, const Insn& in) {
         if (!to.ok || !cpu.probe_write(to.value, sizeof(T))) return Outcome::Stop;
         const u32 count = K == Rep::None ? 1 : u32(std::min<u64>(register_of(cpu, in, rcx), ~u32{0}));
         const Slow v = cpu.port_in(port, sizeof(T), cpu.rflags & flag::df ? 1 : count, form);
-        cpu.exit.gva = to.value;
+        cpu.note_string_exit(in, to.value);
         if (v.outcome != Outcome::Next) return v.outcome;
         const Outcome out = cpu.store<T>(to.value, T(v.value));
         if (out != Outcome::Stop) advance<T>(cpu, in, rdi, 1);
@@ -283,12 +283,12 @@ Outcome output_string(Cpu& cpu, const Insn& in) {
         const auto v = cpu.load<T>(from.value);
         if (!v.ok) return Outcome::Stop;
         const Outcome out = cpu.port_out(port, sizeof(T), v.value, form);
-        cpu.exit.gva = from.value;
+        cpu.note_string_exit(in, from.value);
         if (out != Outcome::Stop) advance<T>(cpu, in, rsi, 1);
         return out;
     };
     u64 count = register_of(cpu, in, rcx);
-    if (K != Rep::None && count > 1 && !cpu.raw()) {  // one exit for all that lies together
+    if (K != Rep::None && count > 1 && !cpu.raw() && !cpu.control(proc::io_bitmaps)) {  // one exit for all that lies together
         u64 n = std::min<u64>(bulk_items<T>(cpu, count), ExitRecord::max_bytes / sizeof(T));
         if (const u8* from = n > 1 ? bulk_pointer<T>(cpu, in, in.seg, rsi, Access::Read, n) : nullptr) {
             const Outcome out = cpu.port_out_many(port, sizeof(T), from, u32(n * sizeof(T)));

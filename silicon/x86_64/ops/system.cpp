@@ -11,6 +11,13 @@ SILICON_INLINE bool privileged(Cpu& cpu) {
     return false;
 }
 
+// CR4.UMIP keeps what the tables and the machine status are from user code.
+SILICON_INLINE bool may_look(Cpu& cpu) {
+    if (cpu.cpl == 0 || !(cpu.cr4 & cr4::umip)) return true;
+    cpu.raise(vector_gp, 0);
+    return false;
+}
+
 constexpr u32 form_immediate = 1 << 6;
 
 // Whether the port is an immediate byte; else it is DX.
@@ -62,17 +69,21 @@ SILICON_INLINE Outcome identify(Cpu& cpu, const Insn&) {
     return Outcome::Next;
 }
 
-SILICON_INLINE Outcome read_tsc(Cpu& cpu, const Insn&) {
+template <Reason Why>
+SILICON_INLINE Outcome tsc_into_registers(Cpu& cpu) {
     if (cpu.cr4 & cr4::tsd && cpu.cpl != 0) return cpu.raise(vector_gp, 0);
-    if (cpu.control(proc::rdtsc)) return cpu.stop_with(ExitKind::Unnamed, Reason::Rdtsc);
+    if (cpu.control(proc::rdtsc)) return cpu.stop_with(ExitKind::Unnamed, Why);
     const u64 now = cpu.tsc();
     cpu.gpr[rax] = u32(now);
     cpu.gpr[rdx] = now >> 32;
     return Outcome::Next;
 }
 
-SILICON_INLINE Outcome read_tsc_and_aux(Cpu& cpu, const Insn& in) {
-    if (const Outcome out = read_tsc(cpu, in); out != Outcome::Next) return out;
+SILICON_INLINE Outcome read_tsc(Cpu& cpu, const Insn&) { return tsc_into_registers<Reason::Rdtsc>(cpu); }
+
+SILICON_INLINE Outcome read_tsc_and_aux(Cpu& cpu, const Insn&) {
+    if (cpu.raw() && !cpu.control2(proc2::rdtscp)) return cpu.raise(vector_ud);
+    if (const Outcome out = tsc_into_registers<Reason::Rdtscp>(cpu); out != Outcome::Next) return out;
     u64 aux = 0;
     cpu.get_msr(0xc0000103, aux);
     cpu.gpr[rcx] = u32(aux);
@@ -104,13 +115,13 @@ SILICON_INLINE Outcome move_from_control(Cpu& cpu, const Insn& in) {
     const unsigned number = in.reg[1], gpr = in.reg[0] / 8;
     u64 value = 0;
     switch (number) {
-        case 0: value = (cpu.cr0 & ~cpu.vmcs.cr0_mask) | (cpu.vmcs.cr0_shadow & cpu.vmcs.cr0_mask); break;
+        case 0: value = cpu.guest_cr0(); break;
         case 2: value = cpu.cr2; break;
         case 3:
             if (cpu.control(proc::cr3_store)) return cpu.stop_with(ExitKind::CrAccess, Reason::CrAccess, cr_qualification(3, 1, gpr));
             value = cpu.cr3;
             break;
-        case 4: value = (cpu.cr4 & ~cpu.vmcs.cr4_mask) | (cpu.vmcs.cr4_shadow & cpu.vmcs.cr4_mask); break;
+        case 4: value = cpu.guest_cr4(); break;
         case 8:
             if (cpu.control(proc::cr8_store)) return cpu.stop_with(ExitKind::CrAccess, Reason::CrAccess, cr_qualification(8, 1, gpr));
             value = cpu.cr8;
@@ -137,14 +148,14 @@ SILICON_INLINE Outcome move_to_control(Cpu& cpu, const Insn& in) {
         case 0: out = write_masked(cpu, 0, value, cpu.vmcs.cr0_mask, cpu.vmcs.cr0_shadow, cpu.cr0, gpr); break;
         case 2: cpu.cr2 = value; break;
         case 3:
-            if (cpu.control(proc::cr3_load)) return cpu.stop_with(ExitKind::CrAccess, Reason::CrAccess, cr_qualification(3, 0, gpr));
+            if (cpu.cr3_load_exits(value)) return cpu.stop_with(ExitKind::CrAccess, Reason::CrAccess, cr_qualification(3, 0, gpr));
             out = cpu.set_cr3(value);
             break;
         case 4: out = write_masked(cpu, 4, value, cpu.vmcs.cr4_mask, cpu.vmcs.cr4_shadow, cpu.cr4, gpr); break;
         case 8:
             if (cpu.control(proc::cr8_load)) return cpu.stop_with(ExitKind::CrAccess, Reason::CrAccess, cr_qualification(8, 0, gpr));
             if (value >> 4) return cpu.raise(vector_gp, 0);
-            cpu.cr8 = value;
+            out = cpu.set_task_priority(value);
             break;
         default: return cpu.raise(vector_ud);
     }
@@ -164,26 +175,27 @@ bool debug_register(Cpu& cpu, unsigned& number) {
 template <class Dst, class Debug>
 SILICON_INLINE Outcome move_from_debug(Cpu& cpu, const Insn& in) {
     unsigned number = in.reg[1];
-    if (!privileged(cpu) || !debug_register(cpu, number)) return Outcome::Stop;
     if (cpu.control(proc::mov_dr)) return cpu.stop_with(ExitKind::DrAccess, Reason::DrAccess, number | 1 << 4 | in.reg[0] / 8 << 8);
+    if (!privileged(cpu) || !debug_register(cpu, number) || cpu.debug_registers_guarded()) return Outcome::Stop;
     return Dst::store(cpu, in, typename Dst::type(cpu.dr[number]));
 }
 
 template <class Debug, class Src>
 SILICON_INLINE Outcome move_to_debug(Cpu& cpu, const Insn& in) {
     unsigned number = in.reg[0];
-    if (!privileged(cpu) || !debug_register(cpu, number)) return Outcome::Stop;
     if (cpu.control(proc::mov_dr)) return cpu.stop_with(ExitKind::DrAccess, Reason::DrAccess, number | in.reg[1] / 8 << 8);
+    if (!privileged(cpu) || !debug_register(cpu, number) || cpu.debug_registers_guarded()) return Outcome::Stop;
     const u64 value = Src::load(cpu, in).value;
     if (number >= 6 && value >> 32) return cpu.raise(vector_gp, 0);
-    cpu.dr[number] = number == 6 ? (value & 0xe00f) | 0xffff0ff0 : number == 7 ? value | 0x400 : value;
+    cpu.write_debug(number, value);
     return Outcome::Next;
 }
 
 SILICON_INLINE Outcome clear_task_switched(Cpu& cpu, const Insn&) {
     if (!privileged(cpu)) return Outcome::Stop;
-    cpu.cr0 &= ~cr0::ts;
-    return Outcome::Next;
+    if (!(cpu.vmcs.cr0_mask & cr0::ts)) return cpu.cr0 &= ~cr0::ts, Outcome::Next;
+    if (cpu.vmcs.cr0_shadow & cr0::ts) return cpu.stop_with(ExitKind::CrAccess, Reason::CrAccess, cr_qualification(0, 2, 0));
+    return Outcome::Next;  // the guest's TS, as it sees it, is clear already
 }
 
 // PE can be set this way, not cleared.
@@ -192,20 +204,29 @@ SILICON_INLINE Outcome load_machine_status(Cpu& cpu, const Insn& in) {
     if (!privileged(cpu)) return Outcome::Stop;
     const auto v = Src::load(cpu, in);
     if (!v.ok) return Outcome::Stop;
-    const Outcome out = cpu.set_cr0((cpu.cr0 & ~u64{0xe}) | (v.value & 0xf));
+    const u64 mask = cpu.vmcs.cr0_mask, source = v.value, changed = (source ^ cpu.vmcs.cr0_shadow) & mask;
+    if (changed & 0xe || changed & source & cr0::pe) {
+        const u64 qualification = cr_qualification(0, 3, 0) | u64{Src::memory} << 6 | (source & 0xffff) << 16;
+        cpu.stop_with(ExitKind::CrAccess, Reason::CrAccess, qualification);
+        if constexpr (Src::memory) cpu.exit.gva = cpu.linear<u16>(in, Access::Read).value;
+        return Outcome::Stop;
+    }
+    const u64 taken = 0xf & ~mask;
+    const Outcome out = cpu.set_cr0((cpu.cr0 & ~(taken & 0xe)) | (source & taken));
     cpu.request_event();
     return out;
 }
 
 template <class Dst>
 SILICON_INLINE Outcome store_machine_status(Cpu& cpu, const Insn& in) {
-    return Dst::store(cpu, in, typename Dst::type(cpu.cr0));
+    return may_look(cpu) ? Dst::store(cpu, in, typename Dst::type(cpu.guest_cr0())) : Outcome::Stop;
 }
 
 // The operand is a limit of 16 bits and a base of 24 (16-bit operands), 32 or 64 bits.
 template <bool Gdt, class Memory, class T>
 SILICON_INLINE Outcome load_table(Cpu& cpu, const Insn& in) {
     if (!privileged(cpu)) return Outcome::Stop;
+    if (cpu.control2(proc2::descriptor_table)) return cpu.descriptor_exit(in, Reason::GdtrIdtr, Gdt ? 2 : 3, true, sizeof(T));
     const u64 start = cpu.offset_of(in);
     const unsigned base_bytes = cpu.in_long64() ? 8 : 4;
     const Linear at = cpu.segment_linear(in.seg, start, 2 + base_bytes, Access::Read);
@@ -216,7 +237,7 @@ SILICON_INLINE Outcome load_table(Cpu& cpu, const Insn& in) {
     if (base_bytes == 8) {
         const auto v = cpu.load<u64>(at.value + 2);
         if (!v.ok) return Outcome::Stop;
-        if (u64(i64(v.value << 16) >> 16) != v.value) return cpu.raise(vector_gp, 0);
+        if (!cpu.canonical_base(v.value)) return cpu.raise(vector_gp, 0);
         base = v.value;
     } else {
         const auto v = cpu.load<u32>(at.value + 2);
@@ -229,6 +250,8 @@ SILICON_INLINE Outcome load_table(Cpu& cpu, const Insn& in) {
 
 template <bool Gdt, class Memory, class T>
 SILICON_INLINE Outcome store_table(Cpu& cpu, const Insn& in) {
+    if (cpu.control2(proc2::descriptor_table)) return cpu.descriptor_exit(in, Reason::GdtrIdtr, Gdt ? 0 : 1, true, sizeof(T));
+    if (!may_look(cpu)) return Outcome::Stop;
     const TableRegister& table = Gdt ? cpu.gdtr : cpu.idtr;
     const unsigned base_bytes = cpu.in_long64() ? 8 : 4;
     const Linear at = cpu.segment_linear(in.seg, cpu.offset_of(in), 2 + base_bytes, Access::Write);
@@ -243,6 +266,7 @@ SILICON_INLINE Outcome store_table(Cpu& cpu, const Insn& in) {
 template <class Src>
 SILICON_INLINE Outcome load_ldt(Cpu& cpu, const Insn& in) {
     if (!privileged(cpu)) return Outcome::Stop;
+    if (cpu.control2(proc2::descriptor_table)) return cpu.descriptor_exit(in, Reason::LdtrTr, 2, Src::memory, 2);
     const auto v = Src::load(cpu, in);
     return v.ok && cpu.load_system_segment(Seg::Ldtr, v.value) ? Outcome::Next : Outcome::Stop;
 }
@@ -250,6 +274,7 @@ SILICON_INLINE Outcome load_ldt(Cpu& cpu, const Insn& in) {
 template <class Src>
 SILICON_INLINE Outcome load_task(Cpu& cpu, const Insn& in) {
     if (!privileged(cpu)) return Outcome::Stop;
+    if (cpu.control2(proc2::descriptor_table)) return cpu.descriptor_exit(in, Reason::LdtrTr, 3, Src::memory, 2);
     const auto v = Src::load(cpu, in);
     return v.ok && cpu.load_system_segment(Seg::Tr, v.value) ? Outcome::Next : Outcome::Stop;
 }
@@ -257,7 +282,8 @@ SILICON_INLINE Outcome load_task(Cpu& cpu, const Insn& in) {
 template <Seg Which, class Dst>
 SILICON_INLINE Outcome store_selector(Cpu& cpu, const Insn& in) {
     if (!cpu.in_protected() || cpu.mode & mode::virtual8086) return cpu.raise(vector_ud);
-    return Dst::store(cpu, in, typename Dst::type(cpu.at(Which).selector));
+    if (cpu.control2(proc2::descriptor_table)) return cpu.descriptor_exit(in, Reason::LdtrTr, Which == Seg::Ldtr ? 0 : 1, Dst::memory, 2);
+    return may_look(cpu) ? Dst::store(cpu, in, typename Dst::type(cpu.at(Which).selector)) : Outcome::Stop;
 }
 
 template <class Any>
@@ -314,7 +340,7 @@ SILICON_INLINE Outcome system_return(Cpu& cpu, const Insn&) {
     if (!privileged(cpu)) return Outcome::Stop;
     const u64 target = cpu.gpr[rcx];
     constexpr bool to_long = sizeof(T) == 8;
-    if (to_long && u64(i64(target << 16) >> 16) != target) return cpu.raise(vector_gp, 0);
+    if (to_long && !cpu.canonical(target)) return cpu.raise(vector_gp, 0);
     const u16 star = u16(cpu.plain_msrs[msr_star] >> 48);
     cpu.at(Seg::Cs) = flat_segment(u16((star + (to_long ? 16 : 0)) | 3), true, to_long, 3);
     cpu.at(Seg::Ss) = flat_segment(u16((star + 8) | 3), false, false, 3);

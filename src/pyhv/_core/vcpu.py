@@ -15,6 +15,7 @@ from ..engines.base import EngineVcpu
 from ..errors import BadArgument, Busy, HvError, HvReturn, Unsupported
 from ..exits import Exit
 from . import modes, threads, virtual
+from .breakpoints import Breakpoints
 from .checks import integer
 from .closed import ClosedEngine
 from .controls import Controls, ExitInfo
@@ -50,6 +51,7 @@ class VCpu:
         self.rules: Final = rules
         self.engine: EngineVcpu = engine
         self.regs: Final = Registers(engine)
+        self._breakpoints: Breakpoints | None = None
         self._closed = False
         self._vmx_status: int | None = None
         self._owner: weakref.ref[threads.ThreadToken] | None = None
@@ -77,6 +79,13 @@ class VCpu:
     def exit_info(self) -> ExitInfo:
         """What the VMCS knows about the last exit."""
         return ExitInfo(self)
+
+    @property
+    def breakpoints(self) -> Breakpoints:
+        """Where a run stops: instructions and data by linear address."""
+        if self._breakpoints is None:
+            self._breakpoints = Breakpoints(weakref.proxy(self))
+        return self._breakpoints
 
     # Running.
 

@@ -111,10 +111,5 @@ def hv_vmx_vcpu_set_shadow_access(vcpu: SupportsIndex, field: SupportsIndex, fla
 
 
 @later
-def hv_vmx_vcpu_set_apic_address(vcpu: SupportsIndex, gpa: SupportsIndex) -> None:
-    """Sets the page-aligned guest physical address of the APIC page of a vCPU."""
-
-
-@later
 def hv_vmx_vcpu_set_apic_address_space(vcpu: SupportsIndex, asid: SupportsIndex, gpa: SupportsIndex) -> None:
     """Like hv_vmx_vcpu_set_apic_address, for a given address space."""

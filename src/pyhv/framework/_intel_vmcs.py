@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, SupportsIndex
 from .._core.checks import U64, integer
 from ..arch.x86_64.vmcs import CONTROL_WORDS, Cap, Vmcs
 from ..errors import BadArgument
-from ._process import capability, own_vcpu
+from ._process import capability, own_vcpu, page_bytes
 from ._status import implemented
 
 _U32: Final = 0xFFFF_FFFF
@@ -63,6 +63,18 @@ def hv_vmx_vcpu_get_cap_write_vmcs(vcpu: SupportsIndex, field: SupportsIndex) ->
         zero, one = (read(cap) for cap in _FIXED[Vmcs(number)])
         return CapWriteVmcs(zero & ~_CR0_MAY_BE_CLEAR if number == Vmcs.GUEST_CR0 else zero, one)
     return CapWriteVmcs(0, _WIDTHS[number >> 13 & 3])
+
+
+@implemented
+def hv_vmx_vcpu_set_apic_address(vcpu: SupportsIndex, gpa: SupportsIndex) -> None:
+    """The guest-physical page of the local APIC: with CPU_BASED2_VIRTUAL_APIC its accesses are exit reason 44.
+
+    HV_BAD_ARGUMENT for an address that is not a multiple of 4096.
+    """
+    cpu, address = own_vcpu(vcpu), integer("gpa", gpa)
+    if address % page_bytes():
+        raise BadArgument(f"gpa {address:#x} is not a multiple of {page_bytes()}")
+    cpu.engine.write_vmcs(Vmcs.APIC_ACCESS, address)
 
 
 @implemented

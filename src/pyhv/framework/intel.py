@@ -55,7 +55,6 @@ from ._intel_later import hv_vm_space_create as hv_vm_space_create
 from ._intel_later import hv_vm_space_destroy as hv_vm_space_destroy
 from ._intel_later import hv_vm_unmap_space as hv_vm_unmap_space
 from ._intel_later import hv_vmx_vcpu_read_shadow_vmcs as hv_vmx_vcpu_read_shadow_vmcs
-from ._intel_later import hv_vmx_vcpu_set_apic_address as hv_vmx_vcpu_set_apic_address
 from ._intel_later import hv_vmx_vcpu_set_apic_address_space as hv_vmx_vcpu_set_apic_address_space
 from ._intel_later import hv_vmx_vcpu_set_shadow_access as hv_vmx_vcpu_set_shadow_access
 from ._intel_later import hv_vmx_vcpu_write_shadow_vmcs as hv_vmx_vcpu_write_shadow_vmcs
@@ -92,6 +91,7 @@ from ._intel_vmcs import CapWriteVmcs as CapWriteVmcs
 from ._intel_vmcs import hv_vmx_read_capability as hv_vmx_read_capability
 from ._intel_vmcs import hv_vmx_vcpu_get_cap_write_vmcs as hv_vmx_vcpu_get_cap_write_vmcs
 from ._intel_vmcs import hv_vmx_vcpu_read_vmcs as hv_vmx_vcpu_read_vmcs
+from ._intel_vmcs import hv_vmx_vcpu_set_apic_address as hv_vmx_vcpu_set_apic_address
 from ._intel_vmcs import hv_vmx_vcpu_write_vmcs as hv_vmx_vcpu_write_vmcs
 from ._status import IMPLEMENTED as IMPLEMENTED
 from ._status import LATER as LATER

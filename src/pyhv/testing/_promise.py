@@ -24,6 +24,7 @@ _MODULES: Final = (
     "strict_memory",
     "strict_running",
     "strict_vmcs",
+    "strict_vmx",
     "strict_state",
 )
 _found: Final[list[Promise]] = []

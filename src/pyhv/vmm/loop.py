@@ -8,6 +8,7 @@ from typing import assert_never
 
 from pyhv import (
     BadGuestState,
+    Breakpoint,
     BudgetSpent,
     Cpuid,
     CrAccess,
@@ -30,6 +31,7 @@ from pyhv import (
     PortOutMany,
     Shutdown,
     Unnamed,
+    Watchpoint,
     VCpu,
     VirtualMachine,
     Vmcs,
@@ -221,7 +223,7 @@ class Run:
             case MsrRead(msr) | MsrWrite(msr):
                 self._cpu.refuse()
                 return NotCarried(f"MSR {msr:#x}, which this machine does not have")
-            case CrAccess() | DrAccess() | Cpuid() | NmiWindow() | Unnamed():
+            case CrAccess() | DrAccess() | Cpuid() | NmiWindow() | Breakpoint() | Watchpoint() | Unnamed():
                 return NotCarried(f"an exit that nobody asked for: {exit_}")
             case (
                 PortOut()

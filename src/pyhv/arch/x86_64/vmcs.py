@@ -13,6 +13,7 @@ class Vmcs(IntEnum):
     """A VMCS field by its encoding."""
 
     TSC_OFFSET = 0x2010
+    APIC_ACCESS = 0x2014
     GUEST_PHYSICAL_ADDRESS = 0x2400
     GUEST_DEBUGCTL = 0x2802
     GUEST_PAT = 0x2804

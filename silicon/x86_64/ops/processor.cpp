@@ -1,0 +1,63 @@
+// MONITOR and MWAIT, performance counters, extended control registers. Rows: spec/x86_64/processor.toml.
+#include "silicon/x86_64/ops/table.h"
+
+namespace silicon::x86 {
+namespace {
+
+// Apple's manner: CPUID exits, so the client decides what the guest may use. Ours: what the vCPU's CPUID announces.
+bool has_monitor(const Cpu& cpu) { return cpu.raw() || cpu.cpuid.lookup(1, 0).reg[2] >> 3 & 1; }
+
+// Intel SDM vol. 2, "MONITOR—Set Up Monitor Address": reads a byte, for its faults; ECX holds no extensions.
+SILICON_INLINE Outcome monitor(Cpu& cpu, const Insn& in) {
+    if (!has_monitor(cpu) || cpu.cpl != 0) return cpu.raise(vector_ud);
+    if (cpu.control(proc::monitor)) return cpu.stop_with(ExitKind::Unnamed, Reason::Monitor);
+    if (u32(cpu.gpr[rcx]) != 0) return cpu.raise(vector_gp, 0);
+    const u64 mask = in.address_bytes == 8 ? ~u64{0} : in.address_bytes == 4 ? 0xffffffff : 0xffff;
+    const Linear at = cpu.segment_linear(in.seg, cpu.gpr[rax] & mask, 1, Access::Read);
+    if (!at.ok || !cpu.load<u8>(at.value).ok) return Outcome::Stop;
+    cpu.monitor_armed = true;
+    return Outcome::Next;
+}
+
+// Intel SDM vol. 2, "MWAIT—Monitor Wait": a hint. The processor may leave the wait for reasons of its own; ours does at once.
+SILICON_INLINE Outcome monitor_wait(Cpu& cpu, const Insn&) {
+    if (!has_monitor(cpu) || cpu.cpl != 0) return cpu.raise(vector_ud);
+    if (cpu.control(proc::mwait)) return cpu.stop_with(ExitKind::Unnamed, Reason::Mwait, cpu.monitor_armed);
+    if (u32(cpu.gpr[rcx]) & ~1u) return cpu.raise(vector_gp, 0);
+    cpu.monitor_armed = false;
+    return Outcome::Next;
+}
+
+// There are no counters, so every index is wrong.
+SILICON_INLINE Outcome read_counter(Cpu& cpu, const Insn&) {
+    if (cpu.cpl != 0 && !(cpu.cr4 & cr4::pce) && cpu.cr0 & cr0::pe) return cpu.raise(vector_gp, 0);
+    return cpu.control(proc::rdpmc) ? cpu.stop_with(ExitKind::Unnamed, Reason::Rdpmc) : cpu.raise(vector_gp, 0);
+}
+
+SILICON_INLINE Outcome get_extended_control(Cpu& cpu, const Insn&) {
+    if (!(cpu.cr4 & cr4::osxsave)) return cpu.raise(vector_ud);
+    if (u32(cpu.gpr[rcx]) != 0) return cpu.raise(vector_gp, 0);
+    cpu.gpr[rax] = u32(cpu.xcr0);
+    cpu.gpr[rdx] = cpu.xcr0 >> 32;
+    return Outcome::Next;
+}
+
+// XCR0: x87 always, AVX only with SSE.
+constexpr bool xcr0_allowed(u64 value) { return value & 1 && !(value & ~u64{7}) && !(value & 4 && !(value & 2)); }
+static_assert(xcr0_allowed(1) && xcr0_allowed(7) && !xcr0_allowed(5) && !xcr0_allowed(2));
+
+SILICON_INLINE Outcome set_extended_control(Cpu& cpu, const Insn&) {
+    if (!(cpu.cr4 & cr4::osxsave)) return cpu.raise(vector_ud);
+    if (cpu.cpl != 0) return cpu.raise(vector_gp, 0);
+    if (cpu.raw()) return cpu.stop_with(ExitKind::Unnamed, Reason::Xsetbv);
+    const u64 value = u64{u32(cpu.gpr[rdx])} << 32 | u32(cpu.gpr[rax]);
+    if (u32(cpu.gpr[rcx]) != 0 || !xcr0_allowed(value)) return cpu.raise(vector_gp, 0);
+    cpu.xcr0 = value;
+    return Outcome::Next;
+}
+
+}  // namespace
+
+#include "ops_processor.inc"
+
+}  // namespace silicon::x86
