@@ -32,7 +32,7 @@ class Point:
 class Breakpoints:
     """Where a run stops: any number of addresses, as the guest's own tables map them, whatever address space is on.
 
-    On an instruction: `run()` gives Breakpoint before it, with RIP on it; the next `run()` begins with that instruction.
+    On an instruction: `run()` gives Breakpoint before it, with RIP on it; the next `run()` begins with that one.
     `step()` never stops there. On data: `run()` gives Watchpoint behind the instruction that touched them. The guest's
     debug registers are not used and not changed. Only pages that are watched become slow.
     """
