@@ -291,6 +291,7 @@ class Cpu : public CpuState {
     SILICON_INLINE void jump(u64 target) { rip = target & code_mask(); }
     Outcome jump_checked(u64 target);  // #GP(0) where the target is not canonical or beyond the limit
     bool load_system_segment(Seg which, u16 selector);  // LLDT, LTR
+    bool has_descriptors();  // #UD in real and virtual-8086 mode
     std::optional<u64> descriptor_place(u16 selector) const;  // where its table has it, if it has
     void enter_flat(const Segment& cs, const Segment& ss);   // SYSENTER and its kind: nothing is read or checked
     bool load_segment(Seg which, u16 selector);  // MOV and POP to a segment register, LDS and the like
@@ -546,6 +547,7 @@ class Cpu : public CpuState {
     bool deliver_protected(const Event& event);
     bool deliver_long(const Event& event);
     bool intercepted(const Event& event);
+    u32 info_told(const Event& event) const;
     bool read_gate(const Event& event, unsigned gate_bytes, Gate& gate);
     bool handler_segment(u16 selector, bool long_mode, Segment& cs, unsigned& new_cpl);
     bool handler_stack(const Gate& gate, unsigned new_cpl, u64& sp);

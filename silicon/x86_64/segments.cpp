@@ -60,6 +60,12 @@ void Cpu::update_mode() {
     update_stamp();
 }
 
+bool Cpu::has_descriptors() {
+    if (in_protected() && !(mode & mode::virtual8086)) return true;
+    raise(vector_ud);
+    return false;
+}
+
 std::optional<u64> Cpu::descriptor_place(u16 selector) const {
     const bool local = selector & 4;
     const Segment& ldt = at(Seg::Ldtr);
@@ -140,10 +146,6 @@ bool Cpu::load_segment(Seg which, u16 selector) {
 // The local descriptor table and the task-state segment: system descriptors of the GDT, 16 bytes long in long mode.
 bool Cpu::load_system_segment(Seg which, u16 selector) {
     const bool is_task = which == Seg::Tr;
-    if (!in_protected() || mode & mode::virtual8086) {
-        raise(vector_ud);
-        return false;
-    }
     if (!(selector & 0xfffc)) {
         if (!is_task) at(which) = Segment{0, 0, ar::unusable, selector};
         if (is_task) raise(vector_gp, 0);

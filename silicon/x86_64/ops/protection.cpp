@@ -5,12 +5,6 @@
 namespace silicon::x86 {
 namespace {
 
-bool has_descriptors(Cpu& cpu) {
-    if (cpu.in_protected() && !(cpu.mode & mode::virtual8086)) return true;
-    cpu.raise(vector_ud);
-    return false;
-}
-
 void set_zero(Cpu& cpu, bool zero) {
     cpu.lazy = LazyFlags::of_bits((cpu.lazy.bits() & ~flag::zf) | (zero ? flag::zf : 0));
 }
@@ -44,21 +38,21 @@ bool is_known(const Cpu& cpu, const Descriptor& d, u32 legacy, u32 in_long_mode)
 
 template <class Dst, class Src>
 SILICON_INLINE Outcome load_rights(Cpu& cpu, const Insn& in) {
-    if (!has_descriptors(cpu)) return Outcome::Stop;
+    if (!cpu.has_descriptors()) return Outcome::Stop;
     const auto selector = Src::load(cpu, in);
     if (!selector.ok) return Outcome::Stop;
     Descriptor d;
     const Seen seen = look(cpu, u16(selector.value), d);
     if (seen == Seen::Fault) return Outcome::Stop;
     const bool found = seen == Seen::Yes && is_known(cpu, d, lar_legacy, lar_long);
-    if (found) Dst::store(cpu, in, typename Dst::type(d.bits >> 32 & 0x00f0ff00));
+    if (found) Dst::store(cpu, in, typename Dst::type(d.bits >> 32 & 0x00ffff00));
     set_zero(cpu, found);
     return Outcome::Next;
 }
 
 template <class Dst, class Src>
 SILICON_INLINE Outcome load_limit(Cpu& cpu, const Insn& in) {
-    if (!has_descriptors(cpu)) return Outcome::Stop;
+    if (!cpu.has_descriptors()) return Outcome::Stop;
     const auto selector = Src::load(cpu, in);
     if (!selector.ok) return Outcome::Stop;
     Descriptor d;
@@ -72,7 +66,7 @@ SILICON_INLINE Outcome load_limit(Cpu& cpu, const Insn& in) {
 
 template <bool Write, class Src>
 SILICON_INLINE Outcome verify(Cpu& cpu, const Insn& in) {
-    if (!has_descriptors(cpu)) return Outcome::Stop;
+    if (!cpu.has_descriptors()) return Outcome::Stop;
     const auto selector = Src::load(cpu, in);
     if (!selector.ok) return Outcome::Stop;
     Descriptor d;
@@ -85,7 +79,7 @@ SILICON_INLINE Outcome verify(Cpu& cpu, const Insn& in) {
 // The caller's level into a selector that it has handed over.
 template <class Dst, class Src>
 SILICON_INLINE Outcome adjust_level(Cpu& cpu, const Insn& in) {
-    if (!has_descriptors(cpu)) return Outcome::Stop;
+    if (!cpu.has_descriptors()) return Outcome::Stop;
     const auto selector = Dst::load(cpu, in);
     if (!selector.ok) return Outcome::Stop;
     const u16 level = Src::load(cpu, in).value & 3;

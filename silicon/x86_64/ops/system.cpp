@@ -265,7 +265,7 @@ SILICON_INLINE Outcome store_table(Cpu& cpu, const Insn& in) {
 
 template <class Src>
 SILICON_INLINE Outcome load_ldt(Cpu& cpu, const Insn& in) {
-    if (!privileged(cpu)) return Outcome::Stop;
+    if (!cpu.has_descriptors() || !privileged(cpu)) return Outcome::Stop;
     if (cpu.control2(proc2::descriptor_table)) return cpu.descriptor_exit(in, Reason::LdtrTr, 2, Src::memory, 2);
     const auto v = Src::load(cpu, in);
     return v.ok && cpu.load_system_segment(Seg::Ldtr, v.value) ? Outcome::Next : Outcome::Stop;
@@ -273,7 +273,7 @@ SILICON_INLINE Outcome load_ldt(Cpu& cpu, const Insn& in) {
 
 template <class Src>
 SILICON_INLINE Outcome load_task(Cpu& cpu, const Insn& in) {
-    if (!privileged(cpu)) return Outcome::Stop;
+    if (!cpu.has_descriptors() || !privileged(cpu)) return Outcome::Stop;
     if (cpu.control2(proc2::descriptor_table)) return cpu.descriptor_exit(in, Reason::LdtrTr, 3, Src::memory, 2);
     const auto v = Src::load(cpu, in);
     return v.ok && cpu.load_system_segment(Seg::Tr, v.value) ? Outcome::Next : Outcome::Stop;
