@@ -11,6 +11,7 @@ bool has_error_code(u8 vector) {
     return vector == vector_df || (vector >= vector_ts && vector <= vector_pf) || vector == vector_ac || vector == 21;
 }
 
+constexpr u32 error_code_valid = 1 << 11;
 constexpr u32 nmi_unblocked = 1 << 12;  // of the interruption information: by the IRET that faulted
 
 // Intel SDM vol. 3, "Double Fault Exception (#DF)", the classes of exceptions.
@@ -74,6 +75,9 @@ static bool combine(const Event& first, Event& second) {
     return true;
 }
 
+// As an exit gives it: in real mode exceptions have no error codes.
+u32 Cpu::info_told(const Event& event) const { return in_protected() ? event.info() : event.info() & ~error_code_valid; }
+
 // False: leave, `exit` says why.
 bool Cpu::deliver(Event event, bool injected) {
     Event before;  // what was being delivered when `event` came up
@@ -82,13 +86,13 @@ bool Cpu::deliver(Event event, bool injected) {
         const bool by_entry = std::exchange(injected, false);  // not intercepted, and CR2 is the client's
         if (!by_entry && intercepted(event)) {
             set_exit(ExitKind::Exception, Reason::ExceptionOrNmi);
-            exit.interruption_info = event.info();
+            exit.interruption_info = info_told(event);
             exit.interruption_error = event.error;
             exit.qualification = event.vector == vector_pf ? event.address : event.vector == vector_db ? event.debug : 0;
             exit.gva = event.address;
             exit.length_bytes = event.length;
             // A double fault has no event before it. Intel SDM vol. 3, "Information for VM Exits During Event Delivery".
-            if (before.pending && event.vector != vector_df) exit.vectoring_info = before.info(), exit.vectoring_error = before.error;
+            if (before.pending && event.vector != vector_df) exit.vectoring_info = info_told(before), exit.vectoring_error = before.error;
             if (unblocked_nmi_ && !before.pending && event.vector != vector_df) exit.interruption_info |= nmi_unblocked;
             return false;
         }
@@ -104,7 +108,7 @@ bool Cpu::deliver(Event event, bool injected) {
             continue;
         }
         if (!fault_.pending) {  // the IDT, the stack or a page table lies where a device is
-            exit.vectoring_info = event.info();
+            exit.vectoring_info = info_told(event);
             exit.vectoring_error = event.error;
             exit.length_bytes = event.length;
             return false;

@@ -25,6 +25,7 @@ _MODULES: Final = (
     "strict_running",
     "strict_vmcs",
     "strict_vmx",
+    "strict_vmx_entry",
     "strict_state",
 )
 _found: Final[list[Promise]] = []
