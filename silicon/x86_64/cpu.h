@@ -380,6 +380,7 @@ class Cpu : public CpuState {
     void run_block(Block& block);
     bool settle();
     bool handle_stop();
+    bool look_again();
     void send(u32 request);
     void take_messages(u32 seen);
     void init();

@@ -206,12 +206,20 @@ void Cpu::run_block(Block& block) {
     block.insns[0].handler(*this, block.insns);
 }
 
+// The fetch has failed at a boundary where something else comes first: it fails again when its turn is there.
+bool Cpu::look_again() {
+    fault_.pending = false;
+    exit.kind = ExitKind::None;
+    return true;
+}
+
 // Blocks until a request, the end of the slice, or something to handle. False: `exit` is set.
 bool Cpu::run_blocks() {
     for (;;) {
         Block* block = find_block();
-        if (!block) return handle_stop();
-        if (requests.load(std::memory_order_relaxed) != 0) return true;
+        const bool asked = requests.load(std::memory_order_relaxed) != 0;
+        if (!block) [[unlikely]] return asked || remaining <= 0 ? look_again() : handle_stop();
+        if (asked) return true;
         if (remaining < block->count) {
             few_left_ = remaining > 0;
             return true;

@@ -6,8 +6,8 @@ from itertools import product
 
 import pytest
 
-from .machine import FULL, MODES, NO_EXECUTE, PRESENT, USER, WRITABLE, Machine, Mode, machine
 from .model import Access, Controls, Rights, allowed, error_code
+from .tables import FULL, MODES, NO_EXECUTE, PRESENT, USER, WRITABLE, Machine, Mode, machine
 
 ACCESSES: tuple[Access, ...] = ("read", "write", "fetch")
 BOTH = (False, True)

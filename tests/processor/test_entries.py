@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from .machine import ACCESSED, DIRTY, LARGE, MODES, NO_EXECUTE, PRESENT, WRITABLE, Mode, machine
 from .model import Access, Controls, Fault
+from .tables import ACCESSED, DIRTY, LARGE, MODES, NO_EXECUTE, PRESENT, WRITABLE, Mode, machine
 
 PLAIN = Controls(wp=True, smep=False, smap=False, ac=False, nxe=False, wide=True)
 NX = Controls(wp=True, smep=False, smap=False, ac=False, nxe=True, wide=True)
