@@ -282,6 +282,8 @@ class Cpu : public CpuState {
     bool tpr_below_threshold() const { return control(proc::tpr_shadow) && cr8 < (vmcs.tpr_threshold & 0xf); }
     u64 guest_cr0() const { return (cr0 & ~vmcs.cr0_mask) | (vmcs.cr0_shadow & vmcs.cr0_mask); }  // as the guest reads it
     u64 guest_cr4() const { return (cr4 & ~vmcs.cr4_mask) | (vmcs.cr4_shadow & vmcs.cr4_mask); }
+    // An exit of an instruction with a ModRM operand; `info` is what its instruction information has beside that.
+    SILICON_COLD Outcome operand_exit(const Insn& in, Reason reason, u32 info, bool memory);
     SILICON_COLD Outcome descriptor_exit(const Insn& in, Reason reason, unsigned identity, bool memory, unsigned operand_bytes);
     Outcome set_task_priority(u64 value);  // CR8, with the exit by its threshold
     void note_string_exit(const Insn& in, u64 linear);  // of INS and OUTS
@@ -378,9 +380,9 @@ class Cpu : public CpuState {
     bool run_one();
     bool run_blocks();
     void run_block(Block& block);
+    bool look_again();
     bool settle();
     bool handle_stop();
-    bool look_again();
     void send(u32 request);
     void take_messages(u32 seen);
     void init();

@@ -16,10 +16,11 @@ enum class ExitKind : u8 {
 // Basic exit reasons. Intel SDM vol. 3, appendix "VMX Basic Exit Reasons".
 enum class Reason : u32 {
     ExceptionOrNmi = 0, ExternalInterrupt = 1, TripleFault = 2, InterruptWindow = 7, NmiWindow = 8, TaskSwitch = 9,
-    Cpuid = 10, Hlt = 12, Invd = 13, Invlpg = 14, Rdpmc = 15, Rdtsc = 16, Vmcall = 18, CrAccess = 28, DrAccess = 29,
+    Cpuid = 10, Hlt = 12, Invd = 13, Invlpg = 14, Rdpmc = 15, Rdtsc = 16, Vmcall = 18, Vmclear = 19,
+    Vmlaunch = 20, Vmptrld = 21, Vmptrst = 22, Vmread = 23, Vmresume = 24, Vmwrite = 25, Vmxoff = 26, Vmxon = 27, CrAccess = 28, DrAccess = 29,
     Io = 30, Rdmsr = 31, Wrmsr = 32, BadGuestState = 33, Mwait = 36, MonitorTrap = 37, Monitor = 39, Pause = 40,
-    TprBelowThreshold = 43, ApicAccess = 44, GdtrIdtr = 46, LdtrTr = 47, EptViolation = 48, Rdtscp = 51,
-    PreemptionTimer = 52, Wbinvd = 54, Xsetbv = 55, Invpcid = 58,
+    TprBelowThreshold = 43, ApicAccess = 44, GdtrIdtr = 46, LdtrTr = 47, EptViolation = 48, Invept = 50, Rdtscp = 51,
+    PreemptionTimer = 52, Invvpid = 53, Wbinvd = 54, Xsetbv = 55, Invpcid = 58,
 };
 
 struct ExitRecord {

@@ -8,12 +8,14 @@ constexpr u32 tsc = 0x10, apic_base = 0x1b, mtrr_cap = 0xfe, sysenter_cs = 0x174
 constexpr u32 misc_enable = 0x1a0, debugctl = 0x1d9, pat = 0x277, mtrr_def_type = 0x2ff, efer = 0xc0000080, star = 0xc0000081;
 constexpr u32 lstar = 0xc0000082, cstar = 0xc0000083, fmask = 0xc0000084, fs_base = 0xc0000100, gs_base = 0xc0000101;
 constexpr u32 kernel_gs_base = 0xc0000102, tsc_aux = 0xc0000103;
+constexpr u32 spec_ctrl = 0x48, pred_cmd = 0x49, xss = 0xda0;
 }  // namespace msr
 
 void Cpu::reset_msrs() {
     for (const u32 kept : {msr::sysenter_cs, msr::sysenter_esp, msr::sysenter_eip, msr::debugctl, msr::star, msr::lstar, msr::cstar,
                            msr::fmask, msr::kernel_gs_base, msr::tsc_aux})
         plain_msrs[kept] = 0;
+    if (raw_) plain_msrs[msr::spec_ctrl] = plain_msrs[msr::xss] = 0;  // Apple's manner: a client may make them native
     plain_msrs[msr::misc_enable] = 1;  // fast strings
     plain_msrs[msr::pat] = 0x0007040600070406;
     plain_msrs[msr::apic_base] = 0xfee00000 | (index_ == 0 ? 1 << 8 : 0);
@@ -43,10 +45,12 @@ bool Cpu::set_msr(u32 number, u64 value) {
         case msr::fs_base: at(Seg::Fs).base = value; return true;
         case msr::gs_base: at(Seg::Gs).base = value; return true;
         case msr::mtrr_cap: return false;
+        case msr::pred_cmd: return raw_ && value <= 1;  // a command, and there is nothing to predict: it cannot be read
         default: break;
     }
     const auto found = plain_msrs.find(number);
     if (found == plain_msrs.end()) return false;
+    if ((number == msr::spec_ctrl && value & ~u64{7}) || (number == msr::xss && value != 0)) return false;
     found->second = value;
     return true;
 }

@@ -9,7 +9,7 @@ constexpr u32 proc_must = 0x04006172 | proc::io | proc::secondary | proc::tsc_of
 constexpr u32 proc_may = proc::interrupt_window | proc::hlt | proc::invlpg | proc::mwait | proc::rdpmc | proc::rdtsc | proc::cr3_load |
                          proc::cr3_store | proc::cr8_load | proc::cr8_store | proc::tpr_shadow | proc::nmi_window | proc::mov_dr |
                          proc::io_bitmaps | proc::monitor_trap | proc::msr_bitmaps | proc::monitor | proc::pause;
-constexpr u32 proc2_may = proc2::virtual_apic | proc2::descriptor_table | proc2::rdtscp | proc2::vpid | proc2::wbinvd;
+constexpr u32 proc2_may = proc2::virtual_apic | proc2::descriptor_table | proc2::rdtscp | proc2::vpid | proc2::wbinvd | proc2::invpcid;
 constexpr u32 entry_may = entry_control::debug_controls | entry_control::ia32e | entry_control::load_pat | entry_control::load_efer;
 constexpr u32 exit_may = exit_control::debug_controls | exit_control::ack | exit_control::save_pat | exit_control::load_pat |
                          exit_control::save_efer | exit_control::load_efer | exit_control::save_timer;

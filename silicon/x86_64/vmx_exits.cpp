@@ -52,15 +52,19 @@ bool Cpu::cr3_load_exits(u64 value) const {
     return std::find(vmcs.cr3_target, end, value) == end;
 }
 
-// LGDT and its kin (`reason` 46), LLDT and its kin (47). The qualification is the displacement, relative to RIP the sum.
-Outcome Cpu::descriptor_exit(const Insn& in, Reason reason, unsigned identity, bool memory, unsigned operand_bytes) {
+// The qualification is the displacement, relative to RIP the sum.
+Outcome Cpu::operand_exit(const Insn& in, Reason reason, u32 info, bool memory) {
     const bool relative = in.base == slot_block_rip;
     stop_with(ExitKind::Unnamed, reason, !memory ? 0 : relative ? offset_of(in) : u64(i64{in.disp}));
-    u32 info = identity << 28;
-    info |= memory ? memory_info(in) : register_operand | u32{in.reg[0]} / 8 << 3;
-    if (reason == Reason::GdtrIdtr && operand_bytes != 2) info |= 1 << 11;
-    exit.instruction_info = info;
+    exit.instruction_info = info | (memory ? memory_info(in) : register_operand);
     return Outcome::Stop;
+}
+
+// LGDT and its kin (`reason` 46), LLDT and its kin (47).
+Outcome Cpu::descriptor_exit(const Insn& in, Reason reason, unsigned identity, bool memory, unsigned operand_bytes) {
+    u32 info = identity << 28 | (memory ? 0 : u32{in.reg[0]} / 8 << 3);
+    if (reason == Reason::GdtrIdtr && operand_bytes != 2) info |= 1 << 11;
+    return operand_exit(in, reason, info, memory);
 }
 
 // Below its threshold the instruction is done, and then there is an exit.

@@ -34,6 +34,19 @@ SILICON_INLINE Outcome read_counter(Cpu& cpu, const Insn&) {
     return cpu.control(proc::rdpmc) ? cpu.stop_with(ExitKind::Unnamed, Reason::Rdpmc) : cpu.raise(vector_gp, 0);
 }
 
+// The instructions of VMX in a guest: each is an exit, from any privilege level, where it is no #UD. `Other` is the position
+// of the operand that is a register in any case. Objects do not announce VMX.
+template <Reason Why, int Other, class... Operands>
+SILICON_INLINE Outcome vmx_instruction(Cpu& cpu, const Insn& in) {
+    const bool compatibility = cpu.efer & efer::lma && !cpu.in_long64();
+    if (!cpu.raw() || !cpu.in_protected() || cpu.mode & mode::virtual8086 || compatibility) return cpu.raise(vector_ud);
+    u32 info = 0;
+    if constexpr (Other >= 0) info = u32{in.reg[Other]} / 8 << 28;
+    if constexpr (sizeof...(Operands) == 0) return cpu.stop_with(ExitKind::Unnamed, Why);
+    constexpr bool memory = (Operands::memory || ... || false);
+    return cpu.operand_exit(in, Why, info | (memory ? 0 : u32{in.reg[Other == 0 ? 1 : 0]} / 8 << 3), memory);
+}
+
 SILICON_INLINE Outcome get_extended_control(Cpu& cpu, const Insn&) {
     if (!(cpu.cr4 & cr4::osxsave)) return cpu.raise(vector_ud);
     if (u32(cpu.gpr[rcx]) != 0) return cpu.raise(vector_gp, 0);

@@ -297,9 +297,14 @@ SILICON_INLINE Outcome invalidate_page(Cpu& cpu, const Insn& in) {
     return Outcome::Next;
 }
 
+SILICON_INLINE Outcome drop_caches(Cpu& cpu, const Insn&) {
+    if (!privileged(cpu)) return Outcome::Stop;
+    return cpu.raw() ? cpu.stop_with(ExitKind::Unnamed, Reason::Invd) : Outcome::Next;
+}
+
 SILICON_INLINE Outcome flush_caches(Cpu& cpu, const Insn&) {
     if (!privileged(cpu)) return Outcome::Stop;
-    return cpu.vmcs.proc2 & proc2::wbinvd ? cpu.stop_with(ExitKind::Unnamed, Reason::Wbinvd) : Outcome::Next;
+    return cpu.control2(proc2::wbinvd) ? cpu.stop_with(ExitKind::Unnamed, Reason::Wbinvd) : Outcome::Next;
 }
 
 constexpr u32 msr_kernel_gs_base = 0xc0000102, msr_star = 0xc0000081, msr_lstar = 0xc0000082, msr_fmask = 0xc0000084;

@@ -119,6 +119,35 @@ def the_native_msrs_are_those_that_clients_ask_for(engine: str) -> None:
 
 
 @promise
+def native_msrs_keep_their_value(engine: str) -> None:
+    """4.28: what the guest writes the client reads, and the reverse; a command can be written only."""
+    with raw_guest("0f30 0f32 f4") as raw:
+        for name, value in (
+            ("STAR", 0x23 << 48),
+            ("TSC_AUX", 7),
+            ("SPEC_CTRL", 1),
+            ("XSS", 0),
+            ("FS_BASE", 0x1234_5000),
+        ):
+            msr = getattr(hv, f"HV_MSR_IA32_{name}")
+            hv.hv_vcpu_enable_native_msr(raw.vcpu, msr, True)
+            raw.set(hv.HV_X86_RCX, msr)
+            raw.set(hv.HV_X86_RAX, value & 0xFFFF_FFFF)
+            raw.set(hv.HV_X86_RDX, value >> 32)
+            raw.set(hv.HV_X86_RIP, CODE)
+            assert raw.run() == hv.VMX_REASON_HLT, name
+            assert hv.hv_vcpu_read_msr(raw.vcpu, msr) == value, name
+            assert raw.reg(hv.HV_X86_RDX) << 32 | raw.reg(hv.HV_X86_RAX) == value, name
+        hv.hv_vcpu_enable_native_msr(raw.vcpu, hv.HV_MSR_IA32_PRED_CMD, True)
+        raw.set(hv.HV_X86_RCX, hv.HV_MSR_IA32_PRED_CMD)
+        raw.set(hv.HV_X86_RAX, 1)
+        raw.set(hv.HV_X86_RDX, 0)
+        raw.set(hv.HV_X86_RIP, CODE)
+        assert raw.run() == hv.VMX_REASON_EXC_NMI
+        assert raw.reg(hv.HV_X86_RIP) == CODE + 2, "the write is done, the read is #GP"
+
+
+@promise
 def msr_information_is_honest(engine: str) -> None:
     """4.29: no performance or last-branch MSRs are offered; unknown questions are HV_BAD_ARGUMENT."""
     for field in range(9):

@@ -337,3 +337,63 @@ def the_apic_page_exits(engine: str) -> None:
         raw.set(hv.HV_X86_TPR, 0x50)
         assert raw.run() == hv.VMX_REASON_HLT, "with a TPR shadow the task priority is the guest's own"
         assert raw.reg(hv.HV_X86_RAX) & 0xFF == 0x50
+
+
+# 64-bit code, the reason, and from the instruction information the register operands: the one that may be memory, and
+# the other; None where there is none.
+_VMX: Final = (
+    ("0f01c2", hv.VMX_REASON_VMLAUNCH, None, None),
+    ("0f01c3", hv.VMX_REASON_VMRESUME, None, None),
+    ("0f01c4", hv.VMX_REASON_VMOFF, None, None),
+    ("0fc73425 00200000", hv.VMX_REASON_VMPTRLD, None, None),
+    ("0fc73c25 00200000", hv.VMX_REASON_VMPTRST, None, None),
+    ("660fc73425 00200000", hv.VMX_REASON_VMCLEAR, None, None),
+    ("f30fc73425 00200000", hv.VMX_REASON_VMON, None, None),
+    ("0f78d1", hv.VMX_REASON_VMREAD, 1, 2),  # vmread rcx, rdx
+    ("0f79d1", hv.VMX_REASON_VMWRITE, 1, 2),  # vmwrite rdx, rcx
+    ("660f38801425 00200000", hv.VMX_REASON_EPT_INVEPT, None, 2),
+    ("660f38811425 00200000", hv.VMX_REASON_INVVPID, None, 2),
+)
+
+
+@promise
+def the_instructions_of_vmx_always_exit(engine: str) -> None:
+    """4.17, 4.20: in 64-bit mode each has its reason, length and operands; in real mode they are #UD."""
+    for code, reason, first, other in _VMX:
+        with raw_guest(f"{code} f4") as raw:
+            long_mode(raw)
+            raw.run()
+            assert seen(raw) == (reason, len(bytes.fromhex(code)), 0), code
+            memory = len(bytes.fromhex(code)) > 5
+            assert raw.read(hv.VMCS_RO_EXIT_QUALIFIC) == (0x2000 if memory else 0), code
+            info = raw.read(hv.VMCS_RO_VMX_INSTR_INFO)
+            assert first is None or (info >> 10 & 1, info >> 3 & 15) == (1, first), hex(info)
+            assert other is None or info >> 28 == other, hex(info)
+    with raw_guest("0f01c2") as raw:
+        assert raw.run() == hv.VMX_REASON_EXC_NMI
+        assert raw.read(hv.VMCS_RO_VMEXIT_IRQ_INFO) == 0x8000_0306
+
+
+@promise
+def invd_always_exits(engine: str) -> None:
+    """4.20: exit 13, whatever the controls say."""
+    with raw_guest("0f08 f4") as raw:
+        raw.run()
+        assert seen(raw) == (hv.VMX_REASON_INVD, 2, 0)
+
+
+@promise
+def invpcid_needs_its_control(engine: str) -> None:
+    """4.1, 4.3: #UD without the secondary control; with INVLPG exiting it is exit 58 with its operands."""
+    with raw_guest("660f38821425 00200000 f4") as raw:  # invpcid rdx, [0x2000]
+        long_mode(raw)
+        raw.set(hv.HV_X86_RDX, 2)
+        assert raw.run() == hv.VMX_REASON_EXC_NMI
+        assert raw.read(hv.VMCS_RO_VMEXIT_IRQ_INFO) == 0x8000_0306
+        proc2(raw, hv.CPU_BASED2_INVPCID)
+        proc(raw, hv.CPU_BASED_INVLPG)
+        assert raw.run() == hv.VMX_REASON_INVPCID
+        assert raw.read(hv.VMCS_RO_EXIT_QUALIFIC) == 0x2000
+        assert raw.read(hv.VMCS_RO_VMX_INSTR_INFO) >> 28 == 2
+        proc(raw, 0)
+        assert raw.run() == hv.VMX_REASON_HLT
