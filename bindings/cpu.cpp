@@ -137,6 +137,16 @@ void kick(VcpuObject& vcpu) {
     vcpu.cpu.kick();
 }
 
+void send_init(VcpuObject& vcpu) {
+    require_open(vcpu);
+    vcpu.cpu.send_init();
+}
+
+void send_start_up(VcpuObject& vcpu, u8 vector) {
+    require_open(vcpu);
+    vcpu.cpu.send_start_up(vector);
+}
+
 // Every later use raises Closed, and a run in another thread is kicked. After fork() it is not: the thread is not there.
 void close(VcpuObject& vcpu, const std::string& why, bool kick) {
     if (vcpu.closed.load(std::memory_order_relaxed)) return;
@@ -369,6 +379,8 @@ void bind_cpu(nb::module_& module) {
         .def("finish", &finish)
         .def("close", &close, nb::arg("why"), nb::arg("kick") = true)
         .def("kick", &kick, "From any thread; counts for the next run if none is on.")
+        .def("send_init", &send_init, "INIT, as from an interrupt controller; from any thread.")
+        .def("send_start_up", &send_start_up, nb::arg("vector"))
         .def("answer", &answer, nb::arg("value") = nb::none())
         .def("refuse", &refuse)
         .def_prop_ro("running", [](const VcpuObject& v) { return v.running.load(std::memory_order_relaxed); })

@@ -167,10 +167,10 @@ Cpu::Switched Cpu::switch_task(const TaskSegment& task, TaskBy by, u64 back, u64
     if (by == TaskBy::Call || by == TaskBy::Event) state.eflags |= flag::nt;
     if (!load_task(state)) return Switched::Faulted;
     if (state.trap) {
-        dr[6] |= dr6_task;
         late_ = Event{};
         late_.pending = true;
         late_.vector = vector_db;
+        late_.debug = dr6_task;
     }
     return Switched::Done;
 }

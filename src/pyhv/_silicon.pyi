@@ -67,6 +67,8 @@ class Cpu:
     def step(self) -> Exit: ...  # MonitorTrap after one instruction
     def finish(self) -> Exit | None: ...  # complete the answered instruction only; None: done, else its next piece
     def kick(self) -> None: ...  # any thread; sticky
+    def send_init(self) -> None: ...  # any thread; taken at the next boundary within a run
+    def send_start_up(self, vector: int) -> None: ...  # code at `vector` << 12; ignored unless INIT came before
     def close(self, why: str, kick: bool = True) -> None: ...  # later uses raise Closed; a run now ends with Kicked
     def answer(self, value: int | bytes | None = None) -> None: ...
     def refuse(self) -> None: ...

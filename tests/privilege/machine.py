@@ -31,6 +31,7 @@ CODE0, DATA0, CODE3, DATA3, TASK, OTHER_TASK = 0x08, 0x10, 0x18, 0x20, 0x28, 0x3
 CONFORMING, CODE16, DATA16, TASK16, LOCAL = 0x38, 0x40, 0x48, 0x50, 0x58
 ABSENT_DATA, ABSENT_CODE, CODE1, DATA1, READ_ONLY, DOWN, EXECUTE_ONLY = 0x60, 0x68, 0x70, 0x78, 0x80, 0x88, 0x90
 GATE, TASK_GATE, ABSENT_STACK, ABSENT_TASK, CODE64, BEYOND = 0x98, 0xA0, 0xA8, 0xB0, 0xB8, 0x200
+CODE64_3, CONFORMING64, GATE64 = 0xC0, 0xC8, 0xD0  # the last one has 16 bytes
 
 _GDT_ROWS: Final = {
     CODE0: (0, 0xFFFFF, 0x9B, 0xC),
@@ -54,6 +55,8 @@ _GDT_ROWS: Final = {
     ABSENT_STACK: (0, 0xFFFFF, 0x73, 0xC),
     ABSENT_TASK: (OTHER_TSS, 0x67, 0x09, 0),
     CODE64: (0, 0xFFFFF, 0x9B, 0xA),
+    CODE64_3: (0, 0xFFFFF, 0xFB, 0xA),
+    CONFORMING64: (0, 0xFFFFF, 0x9F, 0xA),
 }
 
 
@@ -63,10 +66,15 @@ def descriptor(base: int, limit: int, access: int, flags: int) -> bytes:
     return struct.pack("<Q", low | access << 40 | (limit >> 16) << 48 | flags << 52 | (base >> 24) << 56)
 
 
+def long_gate(selector: int, offset: int, kind: int, dpl: int = 0, *, ist: int = 0) -> bytes:
+    """Sixteen bytes of a gate of long mode. Intel SDM vol. 3, "64-Bit Mode IDT", "IA-32e Mode Call Gates"."""
+    return gate(selector, offset, kind, dpl, parameters=ist) + struct.pack("<II", offset >> 32, 0)
+
+
 def gate(selector: int, offset: int, kind: int, dpl: int = 0, *, present: bool = True, parameters: int = 0) -> bytes:
     """Eight bytes of a gate. Intel SDM vol. 3, "Call Gates", "IDT Descriptors"."""
     access = kind | dpl << 5 | present << 7
-    return struct.pack("<HHBBH", offset & 0xFFFF, selector, parameters, access, offset >> 16)
+    return struct.pack("<HHBBH", offset & 0xFFFF, selector, parameters, access, offset >> 16 & 0xFFFF)
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,7 @@ def test_the_trap_bit_of_a_task_is_a_debug_exception(machine: Machine) -> None:
     machine.code(f"jmp {OTHER_TASK}:0")
     machine.run()
     assert machine.halted_in() == 1
+    assert machine.cpu.regs.dr6 & 1 << 15, "BT"
     assert machine.frame(2) == [INNER, CODE0]
 
 
