@@ -14,7 +14,7 @@ PYTEST ?=
 BENCH ?=
 ORACLE ?= --seconds 600
 
-.PHONY: help setup build run test test-slow lint format docs bench oracle fresh clean distclean
+.PHONY: help setup build run test test-slow soak sanitize lint format docs bench oracle fresh clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -46,6 +46,12 @@ test: build-all ## all tests but the slow ones; PYTEST="-k name" chooses
 
 test-slow: build-all ## the slow tests only
 	@$(BIN)/pytest -m slow $(PYTEST)
+
+soak: build-all ## storms of kicks and memory changes for some minutes, and a thousand VMs
+	@$(BIN)/pytest -m "slow or not slow" tests/soak $(PYTEST)
+
+sanitize: .venv/.ready ## hv-oracle and hv-stress under the address and undefined-behaviour sanitizers (minutes to build)
+	@JOBS=$(JOBS) tools/sanitize.sh
 
 lint: .venv/.ready ## ruff, mypy --strict, a C++ build without warnings, the import rule, generated files current
 	@JOBS=$(JOBS) $(PY) tools/lint.py
