@@ -31,10 +31,10 @@ from pyhv import (
     PortOutMany,
     Shutdown,
     Unnamed,
-    Watchpoint,
     VCpu,
     VirtualMachine,
     Vmcs,
+    Watchpoint,
 )
 from pyhv import (
     Exception as ExceptionExit,
