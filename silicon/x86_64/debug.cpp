@@ -207,6 +207,7 @@ bool Cpu::pass_breakpoints(bool& go_on) {
     }
     const u32 bits = debug_.points_at(linear);
     if (!bits || rflags & flag::rf || interruptibility & 2) return true;
+    --remaining;  // like any fault: a handler that is a breakpoint itself ends with the budget
     go_on = deliver(debug_event(bits, false));
     return false;
 }

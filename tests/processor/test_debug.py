@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyhv import Exception, MmioStore, MonitorTrap, PortOut
+from pyhv import BudgetSpent, Exception, MmioStore, MonitorTrap, PortOut, VirtualMachine
 
 from .machine import BD, BS, CODE, DATA, DR6_FIXED, RF, TF, guest
 
@@ -232,3 +232,13 @@ def test_dr7_keeps_its_fixed_bits() -> None:
         g.cpu.regs.rax = 0xFFFF_FFFF
         assert g.cpu.step() == MonitorTrap()
         assert g.dr(7) == 0xFFFF_27FF
+
+
+def test_a_handler_that_is_a_breakpoint_itself_ends_with_the_budget() -> None:
+    """#DB at its own handler for ever: each delivery costs one, so `budget` ends the run."""
+    with VirtualMachine(engine="soft") as vm:
+        vm.map(at=0, size=0x10000)  # an IVT of zeros: every handler is at 0000:0000
+        with vm.vcpu() as cpu:
+            cpu.regs.dr0, cpu.regs.dr7, cpu.regs.rip, cpu.regs.rsp = 0, 0x401, 0, 0x8000
+            assert cpu.run(budget=1000) == BudgetSpent()
+            assert cpu.regs.rip == 0
