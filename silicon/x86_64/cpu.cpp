@@ -69,6 +69,7 @@ void Cpu::forget_translations() { flush_tlb(); }
 void Cpu::abandon() {
     pieces_.clear();
     unanswered_ = posted_ = false;
+    passed_.here = false;
 }
 
 // The answer becomes a piece of the instruction's log.

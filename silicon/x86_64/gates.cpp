@@ -171,7 +171,7 @@ Outcome Cpu::call_inner(const CallTarget& to, u64 back) {
 Outcome Cpu::call_inner_long(const CallTarget& to, u64 back) {
     u64 sp = 0;
     if (!inner_stack_long(4 + 8 * to.cpl, sp)) return Outcome::Stop;
-    if (u64(i64(sp << 16) >> 16) != sp) return raise(vector_ss, 0);
+    if (!canonical(sp)) return raise(vector_ss, 0);
     if (!fits_code(to.offset, to.cs)) return Outcome::Stop;
     for (const u64 value : {u64{at(Seg::Ss).selector}, gpr[rsp], u64{at(Seg::Cs).selector}, back})
         if (!system_store<u64>(sp -= 8, value)) return Outcome::Stop;

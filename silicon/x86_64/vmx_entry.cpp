@@ -9,7 +9,7 @@ namespace {
 constexpr u32 failed_entry = u32{1} << 31;  // of the exit reason
 constexpr u64 by_pdptes = 2, by_nmi = 3, by_link_pointer = 4;  // exit qualification of a failed entry
 
-bool canonical(u64 at) { return u64(i64(at << 16) >> 16) == at; }
+bool canonical(u64 at, const CpuState& s) { return Cpu::is_canonical(at, s.cr4 & cr4::la57); }
 bool usable(const Segment& s) { return !(s.rights & ar::unusable); }
 
 // "VM-Entry Controls for Event Injection", checks of the interruption information.
@@ -81,7 +81,7 @@ const char* data_problem(const CpuState& s) {
     for (const Seg which : {Seg::Ss, Seg::Ds, Seg::Es, Seg::Fs, Seg::Gs}) {
         const Segment& seg = s.at(which);
         const bool based = which == Seg::Fs || which == Seg::Gs;
-        if (based && !canonical(seg.base)) return "FS and GS: a base that is not canonical";
+        if (based && !canonical(seg.base, s)) return "FS and GS: a base that is not canonical";
         if (!usable(seg)) continue;
         const u32 type = seg.rights & ar::type;
         if (which == Seg::Ss && type != 3 && type != 7) return "SS: not a writable data segment that was accessed";
@@ -96,18 +96,18 @@ const char* system_segment_problem(const CpuState& s) {
     const u32 tr_type = tr.rights & ar::type;
     const bool busy = tr_type == 11 || (tr_type == 3 && !(s.efer & efer::lma));
     if (!usable(tr) || tr.rights & ar::s || !busy || !descriptor_fits(tr)) return "TR: not a busy task-state segment";
-    if (tr.selector & 4 || !canonical(tr.base)) return "TR: its selector or base";
+    if (tr.selector & 4 || !canonical(tr.base, s)) return "TR: its selector or base";
     if (usable(ldt) && ((ldt.rights & (ar::type | ar::s)) != 2 || !descriptor_fits(ldt))) return "LDTR: not a local descriptor table";
-    if (usable(ldt) && (ldt.selector & 4 || !canonical(ldt.base))) return "LDTR: its selector or base";
+    if (usable(ldt) && (ldt.selector & 4 || !canonical(ldt.base, s))) return "LDTR: its selector or base";
     for (const TableRegister& table : {s.gdtr, s.idtr})
-        if (!canonical(table.base) || table.limit >> 16) return "GDTR, IDTR: base not canonical, or a limit above 0xffff";
+        if (!canonical(table.base, s) || table.limit >> 16) return "GDTR, IDTR: base not canonical, or a limit above 0xffff";
     return nullptr;
 }
 
 // "Checks on Guest RIP and RFLAGS".
 const char* flow_problem(const CpuState& s, const Vmcs& vmcs) {
     const bool long64 = s.efer & efer::lma && s.at(Seg::Cs).rights & ar::l;
-    if (long64 ? !canonical(s.rip) : s.rip >> 32 != 0) return "RIP: not canonical, or above 32 bits outside 64-bit mode";
+    if (long64 ? !canonical(s.rip, s) : s.rip >> 32 != 0) return "RIP: not canonical, or above 32 bits outside 64-bit mode";
     if (s.rflags & ~u64{0x3f7fd7} || !(s.rflags & flag::always)) return "RFLAGS: reserved bits";
     if (s.rflags & flag::vm && (s.efer & efer::lma || !(s.cr0 & cr0::pe))) return "RFLAGS.VM in IA-32e or real mode";
     const bool interrupts = vmcs.entry_info >> 31 && (vmcs.entry_info >> 8 & 7) == 0;

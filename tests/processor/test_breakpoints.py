@@ -33,6 +33,15 @@ def test_at_the_very_first_instruction() -> None:
         assert g.cpu.run() == Halted()
 
 
+def test_whoever_moves_rip_there_is_told_again() -> None:
+    with guest() as g:
+        g.load(LOOP)
+        g.cpu.breakpoints.add(CODE)
+        assert g.cpu.run() == Breakpoint(GVA(CODE))
+        g.cpu.regs.rip = CODE
+        assert g.cpu.run() == Breakpoint(GVA(CODE))
+
+
 def test_step_goes_over_it() -> None:
     with guest() as g:
         g.load(LOOP)

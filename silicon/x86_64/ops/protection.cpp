@@ -117,8 +117,7 @@ SILICON_INLINE Outcome exit_system(Cpu& cpu, const Insn&) {
     const u32 selector = u32(cpu.plain_msrs[msr_sysenter_cs]) & 0xfffc;
     if (!cpu.in_protected() || !selector || cpu.cpl != 0) return cpu.raise(vector_gp, 0);
     const u64 sp = cpu.gpr[rcx], target = cpu.gpr[rdx];
-    const auto canonical = [](u64 value) { return u64(i64(value << 16) >> 16) == value; };
-    if (to_long && !(canonical(sp) && canonical(target))) return cpu.raise(vector_gp, 0);
+    if (to_long && !(cpu.canonical(sp) && cpu.canonical(target))) return cpu.raise(vector_gp, 0);
     cpu.enter_flat(flat_of_level(selector + (to_long ? 32 : 16), true, to_long, 3), flat_of_level(selector + (to_long ? 40 : 24), false, false, 3));
     cpu.gpr[rsp] = to_long ? sp : u32(sp);
     cpu.rip = to_long ? target : u32(target);

@@ -51,6 +51,7 @@ class SoftEngine:
             "exact instruction budgets",
             "time counted in instructions",
             "instruction trace",
+            "breakpoints and watchpoints",
         )
         return EngineStatus(self.name, True, "", abilities)
 
