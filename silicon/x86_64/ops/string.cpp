@@ -154,8 +154,9 @@ Outcome store_string(Cpu& cpu, const Insn& in) {
     const auto many = [&](u64 n) -> u64 {
         u8* to = bulk_pointer<T>(cpu, in, Seg::Es, rdi, Access::Write, n);
         if (!to) return 0;
-        using Item = typename Unaligned<T>::type;
-        std::fill_n(reinterpret_cast<Item*>(to), n, value);
+        using Item = typename Unaligned<T>::type;  // as a template's argument it would lose that
+        Item* const items = reinterpret_cast<Item*>(to);
+        for (u64 k = 0; k < n; ++k) items[k] = value;
         advance<T>(cpu, in, rdi, n);
         return n;
     };
