@@ -29,6 +29,7 @@ from .machine import (
     GATE,
     HANDLERS,
     INNER,
+    OTHER_TASK,
     OTHER_TSS,
     READ_ONLY,
     STACK0,
@@ -128,6 +129,15 @@ def test_a_gate_that_may_not_be_passed(machine: Machine, name: str) -> None:
     machine.at_level(3)
     machine.run()
     assert (machine.halted_in(), machine.frame(3)) == (vector, [error, CODE, CODE3 | 3])
+
+
+@pytest.mark.parametrize("selector", [GATE, OTHER_TASK])
+@pytest.mark.parametrize("how", ["call", "jmp"])
+def test_the_rpl_counts_like_the_level(machine: Machine, selector: int, how: str) -> None:
+    machine.describe(GATE, gate(CODE0, INNER, 12, 0))
+    machine.code(f"{how} {selector | 3}:0")
+    machine.run()
+    assert (machine.halted_in(), machine.frame(3)) == (13, [selector, CODE, CODE0])
 
 
 BAD_STACKS = {
@@ -345,7 +355,7 @@ def test_a_handler_for_virtual_8086_code_must_be_of_level_0(machine: Machine) ->
 def test_a_task_may_be_one_of_virtual_8086_mode(machine: Machine) -> None:
     machine.task(OTHER_TSS, eflags=VM | 2 | IOPL3, cs=0x300, eip=0x10, ss=0xB00, esp=0x4000, ds=0x222)
     machine.code("mov ax, ds; int 0x40", 0x3010, 16)
-    machine.code("jmp 0x30:0")
+    machine.code(f"jmp {OTHER_TASK}:0")
     machine.run()
     assert machine.cpu.regs.rax == 0x222
     assert machine.frame(3) == [0x14, 0x300, VM | 2 | IOPL3]
