@@ -50,7 +50,7 @@ test-slow: build-all ## the slow tests only
 soak: build-all ## storms of kicks and memory changes for some minutes, and a thousand VMs
 	@$(BIN)/pytest -m "slow or not slow" tests/soak $(PYTEST)
 
-sanitize: .venv/.ready ## hv-oracle and hv-stress under the address and undefined-behaviour sanitizers (minutes to build)
+sanitize: .venv/.ready ## hv-stress under the address and undefined-behaviour sanitizers (minutes to build)
 	@JOBS=$(JOBS) tools/sanitize.sh
 
 lint: .venv/.ready ## ruff, mypy --strict, a C++ build without warnings, the import rule, generated files current
