@@ -183,6 +183,8 @@ u8* Cpu::slow_place(u64 at, unsigned size_bytes) {
         const u64 skip = high ? done - head : done;
         part.gpa += skip;
         if (part.host) part.host += skip;
+        const PageEntry page = memory_.entry(part.gpa);  // without WRITE it is a device's to store to, not to load from
+        if (!part.host && page.can_read()) part.host = page.host() + (part.gpa & page_offset_mask);
         const Slow slow = load_part(part, at + done, size);
         if (slow.outcome != Outcome::Next) return nullptr;
         for (unsigned n = 0; n < size; ++n) stage_[done + n] = u8(slow.value >> 8 * n);

@@ -6,6 +6,7 @@ import mmap
 import time
 
 from .. import Halted, Kicked, MmioFetch, MmioLoad, MmioStore, Perm, VirtualMachine
+from ..addresses import GPA
 from ..errors import BadArgument, Closed, Denied, Fault, HvError
 from ._promise import promise
 from .guest import CODE, HOLE, guest, raises, thread, waiting
@@ -229,3 +230,15 @@ def guest_memory_ends_where_it_ends(engine: str) -> None:
         raises(Fault, lambda: vm.write(PAGE - 2, b"abcd"), f"{PAGE:#x}")
         assert vm.read(PAGE - 2, 2) == b"\0\0"
         raises(BadArgument, lambda: vm.read(-1, 1))
+
+
+@promise
+def a_change_of_read_only_memory_is_one_store(engine: str) -> None:
+    """2.10: an instruction that reads and writes back reads the memory; only its store leaves, with the new value."""
+    with guest(engine, "2e 8006 1020 05 f4") as g:  # add byte [cs:0x2010], 5; hlt
+        g.ram[0x2010] = 0x30
+        g.ram.protect(Perm.READ, offset=0x2000, size=0x1000)
+        assert g.cpu.run() == MmioStore(GPA(0x2010), 1, 0x35)
+        assert g.cpu.regs.rip == CODE + 6
+        assert g.ram[0x2010] == 0x30
+        assert g.cpu.run() == Halted()
