@@ -36,13 +36,18 @@ bool is_known(const Cpu& cpu, const Descriptor& d, u32 legacy, u32 in_long_mode)
     return !d.is_system() || (cpu.efer & efer::lma ? in_long_mode : legacy) >> d.type() & 1;
 }
 
+// The descriptor that the operand's selector names; Fault too where the operand cannot be read, or there are no descriptors.
+template <class Src>
+SILICON_INLINE Seen look_at_operand(Cpu& cpu, const Insn& in, Descriptor& d) {
+    if (!cpu.has_descriptors()) return Seen::Fault;
+    const auto selector = Src::load(cpu, in);
+    return selector.ok ? look(cpu, u16(selector.value), d) : Seen::Fault;
+}
+
 template <class Dst, class Src>
 SILICON_INLINE Outcome load_rights(Cpu& cpu, const Insn& in) {
-    if (!cpu.has_descriptors()) return Outcome::Stop;
-    const auto selector = Src::load(cpu, in);
-    if (!selector.ok) return Outcome::Stop;
     Descriptor d;
-    const Seen seen = look(cpu, u16(selector.value), d);
+    const Seen seen = look_at_operand<Src>(cpu, in, d);
     if (seen == Seen::Fault) return Outcome::Stop;
     const bool found = seen == Seen::Yes && is_known(cpu, d, lar_legacy, lar_long);
     if (found) Dst::store(cpu, in, typename Dst::type(d.bits >> 32 & 0x00ffff00));
@@ -52,11 +57,8 @@ SILICON_INLINE Outcome load_rights(Cpu& cpu, const Insn& in) {
 
 template <class Dst, class Src>
 SILICON_INLINE Outcome load_limit(Cpu& cpu, const Insn& in) {
-    if (!cpu.has_descriptors()) return Outcome::Stop;
-    const auto selector = Src::load(cpu, in);
-    if (!selector.ok) return Outcome::Stop;
     Descriptor d;
-    const Seen seen = look(cpu, u16(selector.value), d);
+    const Seen seen = look_at_operand<Src>(cpu, in, d);
     if (seen == Seen::Fault) return Outcome::Stop;
     const bool found = seen == Seen::Yes && is_known(cpu, d, lsl_legacy, lsl_long);
     if (found) Dst::store(cpu, in, typename Dst::type(d.limit()));
@@ -66,11 +68,8 @@ SILICON_INLINE Outcome load_limit(Cpu& cpu, const Insn& in) {
 
 template <bool Write, class Src>
 SILICON_INLINE Outcome verify(Cpu& cpu, const Insn& in) {
-    if (!cpu.has_descriptors()) return Outcome::Stop;
-    const auto selector = Src::load(cpu, in);
-    if (!selector.ok) return Outcome::Stop;
     Descriptor d;
-    const Seen seen = look(cpu, selector.value, d);
+    const Seen seen = look_at_operand<Src>(cpu, in, d);
     if (seen == Seen::Fault) return Outcome::Stop;
     set_zero(cpu, seen == Seen::Yes && (Write ? d.is_writable_data() : d.is_readable()));
     return Outcome::Next;
