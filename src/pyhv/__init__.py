@@ -21,6 +21,7 @@ from ._core.controls import Controls as Controls
 from ._core.controls import ExitInfo as ExitInfo
 from ._core.cpuid import CpuidLeaf as CpuidLeaf
 from ._core.cpuid import default_cpuid as default_cpuid
+from ._core.interrupts import Interrupts as Interrupts
 from ._core.mapping import Mapping as Mapping
 from ._core.msrs import Msrs as Msrs
 from ._core.perm import Perm as Perm
@@ -96,6 +97,7 @@ __all__ = [
     "ExitInfo",
     "CpuidLeaf",
     "default_cpuid",
+    "Interrupts",
     "Mapping",
     "Msrs",
     "Perm",

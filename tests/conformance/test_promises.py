@@ -54,9 +54,9 @@ def test_an_engine_of_ones_own_can_be_put_to_it() -> None:
         name = "counting"
         made = 0
 
-        def create_vm(self, ns_per_instruction: float = 0.0) -> EngineVm:
+        def create_vm(self, ns_per_instruction: float = 0.0, apic: bool = False) -> EngineVm:
             self.made += 1
-            return super().create_vm(ns_per_instruction)
+            return super().create_vm(ns_per_instruction, apic)
 
     mine = Counting()
     chosen = {"entry.a_program_talks_and_halts", "strict_running.a_kick_is_reason_1"}

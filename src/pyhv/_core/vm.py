@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final, Self, SupportsIndex, cast
 
 from ..engines import select
 from ..engines.base import Engine, EngineClock, EngineVcpu, EngineVm
-from ..errors import Busy, Closed, NoDevice, NoResources
+from ..errors import Busy, Closed, NoDevice, NoResources, Unsupported
 from . import threads
 from .checks import aligned, integer
 from .closed import ClosedEngine
 from .cpuid import checked
 from .forks import after_fork_in_child, keep_for_good
+from .interrupts import Interrupts
 from .mapping import Mapping, of_buffer
 from .perm import Perm
 from .rules import RELAXED, Rules
@@ -37,12 +38,18 @@ class VirtualMachine:
 
     `engine`: a name (`soft`, `kvm`, `apple`), an Engine, or None for $PYHV_ENGINE or else the best that works here.
     `ns_per_instruction` > 0 counts the VM's time in executed instructions instead of taking the host's: runs repeat
-    exactly. Any number may live at once. Raises EngineUnavailable, BadArgument for an unknown name. Apple:
-    hv_vm_create.
+    exactly. `apic`: with interrupt controllers, a local APIC for each vCPU; HLT then waits inside `run()`, and vCPUs
+    but the first wait there for their start-up message. Any number may live at once. Raises EngineUnavailable,
+    BadArgument for an unknown name, Unsupported for an engine without interrupt controllers. Apple: hv_vm_create.
     """
 
     def __init__(
-        self, engine: str | Engine | None = None, *, ns_per_instruction: float = 0.0, rules: Rules = RELAXED
+        self,
+        engine: str | Engine | None = None,
+        *,
+        ns_per_instruction: float = 0.0,
+        apic: bool = False,
+        rules: Rules = RELAXED,
     ) -> None:
         chosen = engine_for(rules, engine)
         self.rules: Final = rules
@@ -56,7 +63,7 @@ class VirtualMachine:
         with _create:
             if rules.one_vm_per_process:
                 _require_no_other()
-            self._engine: EngineVm = chosen.create_vm(ns_per_instruction)
+            self._engine: EngineVm = chosen.create_vm(ns_per_instruction, apic)
             self.space: Final = AddressSpace(self._engine, chosen.page_bytes, chosen.gpa_bits)
             _register(self)
 
@@ -64,6 +71,14 @@ class VirtualMachine:
     def clock(self) -> EngineClock:
         """The VM's time: `clock.now_ns`, and `clock.tsc_hz`."""
         return self._engine.clock
+
+    @property
+    def interrupts(self) -> Interrupts:
+        """The interrupt controllers, for devices. Raises Unsupported for a VM that was made without `apic=True`."""
+        engine = self._engine.interrupts
+        if engine is None:
+            raise Unsupported("this VM has no interrupt controllers: VirtualMachine(apic=True) makes one that has")
+        return Interrupts(engine)
 
     # Memory.
 

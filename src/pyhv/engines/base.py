@@ -80,10 +80,21 @@ class EngineVcpu(Protocol):
     def exec_time_ns(self) -> int: ...
 
 
+class EngineInterrupts(Protocol):
+    """The interrupt controllers of one VM that are not a vCPU's own: I/O APIC, 8259 pair, messages. Any thread."""
+
+    def set_irq(self, irq: int, high: bool) -> None: ...  # 8259 line, and the I/O APIC pin that a PC gives it
+    def set_pin(self, pin: int, high: bool) -> None: ...
+    def send_msi(self, address: int, data: int) -> None: ...
+    def read_state(self) -> bytes: ...
+    def write_state(self, image: bytes) -> None: ...  # BadArgument
+
+
 class EngineVm(Protocol):
     """One guest-physical address space and the vCPUs on it."""
 
     clock: EngineClock
+    interrupts: EngineInterrupts | None  # None: made without
 
     def map(self, gpa: int, host: int, size: int, perm: int) -> None: ...
     def unmap(self, gpa: int, size: int) -> None: ...
@@ -104,5 +115,6 @@ class Engine(Protocol):
     max_vcpus: int
 
     def status(self) -> EngineStatus: ...
-    def create_vm(self, ns_per_instruction: float = 0.0) -> EngineVm: ...  # > 0: time is counted in instructions
+    # ns_per_instruction > 0: time is counted in instructions. apic: with interrupt controllers, or Unsupported
+    def create_vm(self, ns_per_instruction: float = 0.0, apic: bool = False) -> EngineVm: ...
     def capability(self, word: int) -> int: ...  # HV_VMX_CAP_*, without a VM; KeyError for an unknown word

@@ -22,7 +22,7 @@ class AppleEngine:
         where = "" if sys.platform == "darwin" else f", and it needs macOS, not {sys.platform}"
         return EngineStatus(self.name, False, f"this version of pyhv has no engine over Apple's framework yet{where}")
 
-    def create_vm(self, ns_per_instruction: float = 0.0) -> NoReturn:
+    def create_vm(self, ns_per_instruction: float = 0.0, apic: bool = False) -> NoReturn:
         """Raises EngineUnavailable."""
         raise EngineUnavailable(self.status().reason)
 

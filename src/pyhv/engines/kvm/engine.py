@@ -25,7 +25,7 @@ class KvmEngine:
         """Why it does not work here."""
         return EngineStatus(self.name, False, f"this version of pyhv has no KVM engine yet; {_machine()}")
 
-    def create_vm(self, ns_per_instruction: float = 0.0) -> NoReturn:
+    def create_vm(self, ns_per_instruction: float = 0.0, apic: bool = False) -> NoReturn:
         """Raises EngineUnavailable."""
         raise EngineUnavailable(self.status().reason)
 

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from ... import _silicon
 from ...arch.x86_64.vmcs import CAPABILITY_WORDS
-from ..base import EngineClock, EngineStatus, EngineVcpu, EngineVm
+from ...errors import Unsupported
+from ..base import EngineClock, EngineInterrupts, EngineStatus, EngineVcpu, EngineVm
 
 
 class SoftVm:
@@ -17,6 +18,7 @@ class SoftVm:
         clock = _silicon.Clock(ns_per_instruction)
         self._clock = clock
         self.clock: EngineClock = clock
+        self.interrupts: EngineInterrupts | None = None
         self._memory = memory = _silicon.GuestMemory()
         self.map = memory.map
         self.unmap = memory.unmap
@@ -55,8 +57,10 @@ class SoftEngine:
         )
         return EngineStatus(self.name, True, "", abilities)
 
-    def create_vm(self, ns_per_instruction: float = 0.0) -> EngineVm:
+    def create_vm(self, ns_per_instruction: float = 0.0, apic: bool = False) -> EngineVm:
         """An empty address space with its clock."""
+        if apic:
+            raise Unsupported("the soft engine has no interrupt controllers yet")
         return SoftVm(ns_per_instruction)
 
     @cached_property
