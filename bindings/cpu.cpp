@@ -299,6 +299,12 @@ void write_xsave(VcpuObject& vcpu, const nb::bytes& image) {
     std::memcpy(idle(vcpu).xsave.data(), image.c_str(), std::min<size_t>(image.size(), xsave_bytes));
 }
 
+// Why a run would end with BadGuestState at once, or None.
+nb::object state_problem(VcpuObject& vcpu) {
+    const char* problem = idle(vcpu).state_problem();
+    return problem ? nb::object(nb::str(problem)) : nb::none();
+}
+
 nb::bytes read_unfinished(VcpuObject& vcpu) {
     const std::vector<u8> bytes = idle(vcpu).unfinished();
     return nb::bytes(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -348,6 +354,7 @@ void bind_state(nb::class_<VcpuObject>& cls) {
         .def("cpuid_exits", [](VcpuObject& v, bool exits) { idle(v).cpuid_exits = exits; })
         .def("read_xsave", &read_xsave)
         .def("write_xsave", &write_xsave)
+        .def("state_problem", &state_problem)
         .def("read_unfinished", &read_unfinished)
         .def("write_unfinished", &write_unfinished)
         .def("set_cpuid", &set_cpuid)

@@ -49,7 +49,7 @@ Outcome Cpu::set_cr0(u64 value) {
     if (!cr0_allowed(value)) return raise(vector_gp, 0);
     const u64 before = cr0, after = (value & cr0::known) | cr0::et | (raw_ ? before & cr0::ne : 0);
     if ((before ^ after) & cr0_reads_pdptes && has_pdptes(after, cr4))
-        if (const Outcome out = load_pdptes(cr3, false); out != Outcome::Next) return out;
+        if (const Outcome out = load_pdptes(cr3); out != Outcome::Next) return out;
     cr0 = after;
     efer = after & cr0::pg && efer & efer::lme ? efer | efer::lma : efer & ~efer::lma;
     if ((before ^ cr0) & cr0_translates) flush_tlb();
@@ -65,15 +65,17 @@ Outcome Cpu::set_cr3(u64 value) {
     if (tagged) value &= ~cr3_no_flush;
     if (efer & efer::lma && value >> GuestMemory::gpa_bits) return raise(vector_gp, 0);
     if (has_pdptes(cr0, cr4))
-        if (const Outcome out = load_pdptes(value, false); out != Outcome::Next) return out;
+        if (const Outcome out = load_pdptes(value); out != Outcome::Next) return out;
     const u64 before = cr3;
     cr3 = value;
     if (!keep || before != value) flush_address_space();
     return Outcome::Next;
 }
 
+bool Cpu::cr4_runs(u64 value) const { return !(value & ~cr4_known(cpuid)); }
+
 bool Cpu::cr4_allowed(u64 value) const {
-    if (value & ~cr4_known(cpuid)) return false;
+    if (!cr4_runs(value)) return false;
     const u64 changed = value ^ cr4;
     const bool long_mode = efer & efer::lma;
     if (long_mode && (!(value & cr4::pae) || changed & cr4::la57)) return false;
@@ -84,12 +86,21 @@ Outcome Cpu::set_cr4(u64 value) {
     if (!cr4_allowed(value)) return raise(vector_gp, 0);
     const u64 before = cr4;
     if ((before ^ value) & cr4_reads_pdptes && has_pdptes(cr0, value))
-        if (const Outcome out = load_pdptes(cr3, false); out != Outcome::Next) return out;
+        if (const Outcome out = load_pdptes(cr3); out != Outcome::Next) return out;
     cr4 = value;
     if ((before ^ value) & cr4_translates) flush_tlb();
     update_mode_if_needed();
     arm_debug();  // I/O breakpoints need CR4.DE
     return Outcome::Next;
+}
+
+// What makes the PDPTEs be read is what makes a guest's own write do so; read they are at the next entry, as the other
+// registers may come after this one.
+void Cpu::write_control(u64& which, u64 value) {
+    const u64 reads = &which == &cr0 ? cr0_reads_pdptes : &which == &cr4 ? cr4_reads_pdptes : efer::lme | efer::lma;
+    if (&which == &cr3 || (which ^ value) & reads) pdptes_stale_ = true;
+    which = value;
+    state_changed();
 }
 
 // LMA follows CR0.PG; LME cannot change while paging is on.

@@ -29,6 +29,8 @@ void Cpu::reset_fresh() {
     gdtr = idtr = TableRegister{};
     cr0 = cr0::et | cr0::ne;
     cr2 = cr3 = cr8 = efer = 0;
+    std::fill(std::begin(pdptes), std::end(pdptes), 0);
+    pdptes_stale_ = false;
     cr4 = raw_ ? cr4::vmxe : 0;  // what VMX keeps at 1 is shown as a processor shows it
     xcr0 = 1;
     interruptibility = activity = 0;
@@ -59,7 +61,6 @@ void Cpu::reset_hardware() {
 
 void Cpu::state_changed() {
     lazy = LazyFlags::of_bits(rflags);
-    pdptes_stale_ = true;
     flush_tlb();
     update_mode();
 }

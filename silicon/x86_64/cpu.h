@@ -67,6 +67,8 @@ class Cpu : public CpuState {
     void forget_translations();
     void forget_code() { blocks_.drop_all(); }  // decoded under another CPUID
     void state_changed();  // after writes from outside: modes, TLB context, lazy flags
+    void write_control(u64& which, u64 value);  // CR0, CR3, CR4 or EFER from outside, unchecked
+    const char* state_problem();  // why this state could not be entered, or null
     unsigned index() const { return index_; }
     bool raw() const { return raw_; }
     u64 instructions() const { return instructions_; }
@@ -343,7 +345,8 @@ class Cpu : public CpuState {
     void record_trace();
 
     // vmx_entry.cpp
-    const char* msr_problem() const;
+    const char* msr_problem(bool ia32e) const;
+    const char* plain_problem() const;
     void write_pdpte(unsigned n, u64 value);
     const char* bad_guest_state(u64& qualification) const;
     void take_entry_mode();
@@ -375,6 +378,7 @@ class Cpu : public CpuState {
     // control.cpp
     bool cr0_allowed(u64 value) const;
     bool cr4_allowed(u64 value) const;
+    bool cr4_runs(u64 value) const;
 
     // debug.cpp
     void arm_debug();
@@ -433,7 +437,10 @@ class Cpu : public CpuState {
     bool walk_allows(const Walk& w, Access access, Privilege as, bool quiet) const;
     bool mark_entries(Walk& w, u64 at, bool write);
     bool read_entry(u64 place, u64 at, unsigned bytes, bool quiet, u64& entry);
-    Outcome load_pdptes(u64 from_cr3, bool quiet);
+    Outcome load_pdptes(u64 from_cr3);
+    u64 pdpte(unsigned n) const;
+    void settle_pdptes();
+    bool pdptes_valid() const;
     bool has_pdptes(u64 of_cr0, u64 of_cr4) const { return of_cr0 & cr0::pg && of_cr4 & cr4::pae && !(efer & efer::lme); }
 
     // segments.cpp, transfers.cpp
@@ -513,7 +520,7 @@ class Cpu : public CpuState {
     bool raw_;
     std::unique_ptr<Tlb[]> tlbs_;
     Tlb* tlb_table_ = nullptr;    // the one that `tlb` points into
-    bool pdptes_stale_ = false;   // the host has set the paging registers: the PDPTEs are loaded at the next entry
+    bool pdptes_stale_ = false;   // the host has set a register that makes the PDPTEs be read: done at the next entry
     BlockCache blocks_;
     Decoder decoder_;
     MemoryUser user_{requests};

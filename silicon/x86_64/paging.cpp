@@ -184,28 +184,50 @@ Cpu::Walk Cpu::walk_tables(u64 at, Access access, Privilege as, bool quiet) {
 }
 
 bool Cpu::translate(u64 linear, Access access, u64& gpa) {
-    if (std::exchange(pdptes_stale_, false)) load_pdptes(cr3, true);
+    settle_pdptes();
     const Walk w = walk(linear, access, Privilege::System, true);
     gpa = w.gpa;
     return w.ok;
 }
 
 // PAE paging without long mode keeps its first level in registers, read when CR3 is loaded and when paging comes to be so.
-// Intel SDM vol. 3, "PDPTE Registers". `quiet`: as they are, for a state that was set from outside.
-Outcome Cpu::load_pdptes(u64 from_cr3, bool quiet) {
+// Intel SDM vol. 3, "PDPTE Registers".
+Outcome Cpu::load_pdptes(u64 from_cr3) {
     u64 loaded[4] = {0, 0, 0, 0};
     const u64 table = from_cr3 & 0xffffffe0;
     for (unsigned n = 0; n < 4; ++n) {
-        if (!read_entry(table + 8 * n, 0, 8, quiet, loaded[n])) {
-            if (quiet) return Outcome::Next;
+        if (!read_entry(table + 8 * n, 0, 8, false, loaded[n])) {
             exit.qualification &= ~(u64{3} << 7);  // no linear address belongs to it
             exit.gva = 0;
             return Outcome::Stop;
         }
-        if (!quiet && loaded[n] & pte::present && loaded[n] & pdpte_reserved) return raise(vector_gp, 0);
+        if (loaded[n] & pte::present && loaded[n] & pdpte_reserved) return raise(vector_gp, 0);
     }
     for (unsigned n = 0; n < 4; ++n) pdptes[n] = loaded[n];
     return Outcome::Next;
+}
+
+// As the next entry will find it: from memory where the host has set the paging registers.
+u64 Cpu::pdpte(unsigned n) const {
+    const u64 place = (cr3 & 0xffffffe0) + 8 * n;
+    const PageEntry page = memory_.entry(place);
+    if (!pdptes_stale_ || !has_pdptes(cr0, cr4) || !page.can_read()) return pdptes[n];
+    return load_host<u64>(page.host() + (place & page_offset_mask));
+}
+
+void Cpu::settle_pdptes() {
+    if (!pdptes_stale_) [[likely]] return;
+    const u64 now[] = {pdpte(0), pdpte(1), pdpte(2), pdpte(3)};
+    pdptes_stale_ = false;
+    for (unsigned n = 0; n < 4; ++n) pdptes[n] = now[n];
+}
+
+// "Checks on Guest Page-Directory-Pointer-Table Entries".
+bool Cpu::pdptes_valid() const {
+    if (!has_pdptes(cr0, cr4)) return true;
+    for (const u64 entry : pdptes)
+        if (entry & pte::present && entry & pdpte_reserved) return false;
+    return true;
 }
 
 }  // namespace silicon::x86

@@ -75,11 +75,11 @@ bool Cpu::write_register(unsigned reg, u64 value) {
         case reg_tss_base: tr.base = value; return true;
         case reg_tss_limit: tr.limit = u32(value); return true;
         case reg_tss_ar: tr.rights = u32(value); return true;
-        case reg_cr0: cr0 = value; return changed();
+        case reg_cr0: return write_control(cr0, value), true;
         case reg_cr1: return true;
         case reg_cr2: cr2 = value; return true;
-        case reg_cr3: cr3 = value; return changed();
-        case reg_cr4: cr4 = value; return changed();
+        case reg_cr3: return write_control(cr3, value), true;
+        case reg_cr4: return write_control(cr4, value), true;
         case reg_tpr: cr8 = value >> 4 & 0xf; return true;
         case reg_xcr0: xcr0 = (value & 7) | 1; return true;
         default: return false;

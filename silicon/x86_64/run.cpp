@@ -47,7 +47,7 @@ void Cpu::enter() {
     const u64 generation = memory_.generation();
     if (user_.seen.load(std::memory_order_relaxed) != generation) flush_tlb();
     user_.seen.store(generation, std::memory_order_seq_cst);
-    if (std::exchange(pdptes_stale_, false) && has_pdptes(cr0, cr4)) load_pdptes(cr3, true);
+    settle_pdptes();
     if (debug_armed_ || dr[7] & dr7::enables) arm_debug();
     if (vmcs.entry_info >> 31) inject_from_vmcs();
     next_epoch();  // the host may have written over code since the last run: blocks are compared before they run again

@@ -104,7 +104,7 @@ bool Cpu::read_vmcs(u32 encoding, u64& value) const {
     if (const int n = index_of(encoding, guest_limit); n >= 0) return value = seg[size_t(n)].limit, true;
     if (const int n = index_of(encoding, guest_base); n >= 0) return value = seg[size_t(n)].base, true;
     if (const int n = index_of(encoding, cr3_target_0, cr3_targets); n >= 0) return value = vmcs.cr3_target[n], true;
-    if (const int n = index_of(encoding, pdpte_0, 4); n >= 0) return value = pdptes[n], true;
+    if (const int n = index_of(encoding, pdpte_0, 4); n >= 0) return value = pdpte(unsigned(n)), true;
     if (const auto* f = find(guest64, encoding)) return value = this->*f->member, true;
     if (const auto* f = find(guest32, encoding)) return value = this->*f->member, true;
     if (const auto* f = find(controls64, encoding)) return value = vmcs.*f->member, true;
@@ -131,7 +131,7 @@ bool Cpu::read_vmcs(u32 encoding, u64& value) const {
 }
 
 void Cpu::write_pdpte(unsigned n, u64 value) {
-    if (std::exchange(pdptes_stale_, false)) load_pdptes(cr3, true);
+    settle_pdptes();
     pdptes[n] = value;
     flush_tlb();
 }
@@ -149,8 +149,8 @@ bool Cpu::write_vmcs(u32 encoding, u64 value) {
     if (const int n = index_of(encoding, pdpte_0, 4); n >= 0) return write_pdpte(unsigned(n), value), true;
     if (const auto* f = find(guest64, encoding)) {
         if (f->member == &CpuState::rip) return abandon(), rip = value, true;
-        this->*f->member = value;
-        return changed();
+        if (f->member == &CpuState::rflags) return rflags = value, changed();
+        return write_control(this->*f->member, value), true;
     }
     if (const auto* f = find(guest32, encoding)) return this->*f->member = u32(value), true;
     if (const auto* f = find(controls64, encoding)) return vmcs.*f->member = value, true;

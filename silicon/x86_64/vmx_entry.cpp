@@ -124,15 +124,19 @@ bool activity_takes(u32 activity, u32 info) {
     return activity == 2 && wakes_any;
 }
 
-const char* activity_problem(const CpuState& s, const Vmcs& vmcs, u64 debugctl) {
+const char* activity_problem(const CpuState& s, const Vmcs& vmcs) {
     const u32 blocked = s.interruptibility & 3;
     if (s.activity > 3) return "activity state: 0 to 3 there are";
     if (s.activity == 1 && ar::dpl(s.at(Seg::Ss).rights) != 0) return "activity state HLT outside privilege level 0";
     if (s.activity != 0 && blocked) return "an activity state with blocking by STI or MOV SS";
     if (!activity_takes(s.activity, vmcs.entry_info)) return "the injected event cannot come in this activity state";
     if (vmcs.pending_debug & ~u64{0x1500f}) return "pending debug exceptions: reserved bits";
-    const bool steps = s.rflags & flag::tf && !(debugctl & 2);
-    if ((blocked || s.activity == 1) && steps != ((vmcs.pending_debug >> 14 & 1) != 0)) return "pending debug exceptions: BS does not go with RFLAGS.TF";
+    return nullptr;
+}
+
+const char* pending_step_problem(const CpuState& s, const Vmcs& vmcs, u64 debugctl) {
+    const bool steps = s.rflags & flag::tf && !(debugctl & 2), pending = vmcs.pending_debug >> 14 & 1;
+    if ((s.interruptibility & 3 || s.activity == 1) && steps != pending) return "pending debug exceptions: BS does not go with RFLAGS.TF";
     return nullptr;
 }
 
@@ -155,13 +159,18 @@ bool pat_valid(u64 pat) {
     return true;
 }
 
-// "Checks on Guest Control Registers, Debug Registers, and MSRs".
-const char* control_register_problem(const CpuState& s, bool ia32e) {
+// Of "Checks on Guest Control Registers, Debug Registers, and MSRs" what the capability words say.
+const char* fixed_bits_problem(const CpuState& s) {
     bool known = false;
     const u64 cr4_must = Capabilities::word(13, known), cr4_may = Capabilities::word(14, known);
     if (s.cr0 >> 32 || !(s.cr0 & cr0::ne)) return "CR0: outside HV_VMX_CAP_CR0_FIXED0 and _FIXED1";
-    if (s.cr0 & cr0::pg && !(s.cr0 & cr0::pe)) return "CR0: paging without protected mode";
     if ((s.cr4 & cr4_must) != cr4_must || s.cr4 & ~cr4_may) return "CR4: outside HV_VMX_CAP_CR4_FIXED0 and _FIXED1";
+    return nullptr;
+}
+
+// And what the registers want of each other.
+const char* paging_problem(const CpuState& s, bool ia32e) {
+    if (s.cr0 & cr0::pg && !(s.cr0 & cr0::pe)) return "CR0: paging without protected mode";
     if (ia32e && !(s.cr0 & cr0::pg && s.cr4 & cr4::pae)) return "IA-32e mode without CR0.PG or CR4.PAE";
     if (!ia32e && s.cr4 & cr4::pcide) return "CR4.PCIDE outside IA-32e mode";
     if (s.cr3 >> GuestMemory::gpa_bits) return "CR3: beyond the physical-address width";
@@ -192,13 +201,13 @@ const char* Cpu::entry_problem() const {
     return event_problem(vmcs, cr0 & cr0::pe);
 }
 
-const char* Cpu::msr_problem() const {
-    const bool ia32e = vmcs.entry_controls & entry_control::ia32e;
+const char* Cpu::msr_problem(bool ia32e) const {
     const u64 debugctl = plain_msrs.at(0x1d9);
-    if (vmcs.entry_controls & entry_control::debug_controls && (debugctl & ~u64{0xffc3} || dr[7] >> 32)) return "DEBUGCTL or DR7: reserved bits";
+    const auto loads = [&](u32 control) { return !raw_ || vmcs.entry_controls & control; };
+    if (loads(entry_control::debug_controls) && (debugctl & ~u64{0xffc3} || dr[7] >> 32)) return "DEBUGCTL or DR7: reserved bits";
     if (!canonical(plain_msrs.at(0x175)) || !canonical(plain_msrs.at(0x176))) return "SYSENTER_ESP or _EIP: not canonical";
-    if (vmcs.entry_controls & entry_control::load_pat && !pat_valid(plain_msrs.at(0x277))) return "PAT: a byte that is no memory type";
-    if (!(vmcs.entry_controls & entry_control::load_efer)) return nullptr;
+    if (loads(entry_control::load_pat) && !pat_valid(plain_msrs.at(0x277))) return "PAT: a byte that is no memory type";
+    if (!loads(entry_control::load_efer)) return nullptr;
     constexpr u64 efer_known = efer::sce | efer::lme | efer::lma | efer::nxe;
     const bool lma = efer & efer::lma, lme = efer & efer::lme;
     if (efer & ~efer_known || lma != ia32e) return "EFER: reserved bits, or LMA differs from VMENTRY_GUEST_IA32E";
@@ -206,10 +215,28 @@ const char* Cpu::msr_problem() const {
     return nullptr;
 }
 
+// What stands in for the capability words and the entry controls where a vCPU has none of them: the objects' vCPUs show
+// neither NE nor VMXE, and what CR4 may have is what CPUID announces.
+const char* Cpu::plain_problem() const {
+    if (cr0 >> 32) return "CR0: bits above 31";
+    if (!cr4_runs(cr4)) return "CR4: bits that the CPUID of this vCPU does not announce";
+    const bool lma = cr0 & cr0::pg && efer & efer::lme;
+    if (lma != ((efer & efer::lma) != 0)) return "EFER.LMA is not what CR0.PG and EFER.LME make it";
+    return nullptr;
+}
+
+const char* Cpu::state_problem() {
+    u64 ignored = 0;
+    settle_pdptes();
+    return bad_guest_state(ignored);
+}
+
 // Why this guest state cannot be entered, or null.
 const char* Cpu::bad_guest_state(u64& qualification) const {
-    if (const char* why = control_register_problem(*this, vmcs.entry_controls & entry_control::ia32e)) return why;
-    if (const char* why = msr_problem()) return why;
+    const bool ia32e = raw_ ? vmcs.entry_controls & entry_control::ia32e : efer & efer::lma;
+    if (const char* why = raw_ ? fixed_bits_problem(*this) : plain_problem()) return why;
+    if (const char* why = paging_problem(*this, ia32e)) return why;
+    if (const char* why = msr_problem(ia32e)) return why;
     if (rflags & flag::vm) {
         if (const char* why = virtual8086_problem(*this)) return why;
     } else {
@@ -218,9 +245,11 @@ const char* Cpu::bad_guest_state(u64& qualification) const {
     }
     if (const char* why = system_segment_problem(*this)) return why;
     if (const char* why = flow_problem(*this, vmcs)) return why;
-    if (const char* why = activity_problem(*this, vmcs, plain_msrs.at(0x1d9))) return why;
+    if (const char* why = activity_problem(*this, vmcs)) return why;
+    if (const char* why = raw_ ? pending_step_problem(*this, vmcs, plain_msrs.at(0x1d9)) : nullptr) return why;
     if (const char* why = interruptibility_problem(*this, vmcs, qualification)) return why;
     if (vmcs.link_pointer != ~u64{0}) return qualification = by_link_pointer, "VMCS_GUEST_LINK_POINTER is not all ones";
+    if (!pdptes_valid()) return qualification = by_pdptes, "PDPTE: reserved bits in an entry that is present";
     return nullptr;
 }
 
@@ -229,15 +258,14 @@ void Cpu::take_entry_mode() {
     if (vmcs.entry_controls & entry_control::load_efer) return;
     const u64 bits = efer::lma | (cr0 & cr0::pg ? efer::lme : 0);
     const u64 wanted = vmcs.entry_controls & entry_control::ia32e ? efer | bits : efer & ~bits;
-    if (wanted == efer) return;
-    efer = wanted;
-    state_changed();
+    if (wanted != efer) write_control(efer, wanted);
 }
 
 // An entry. False: it has failed, `exit` says why, and nothing else has changed.
 bool Cpu::admit() {
-    if (raw_ && entry_unchecked_) {
-        take_entry_mode();
+    if (entry_unchecked_) {
+        if (raw_) take_entry_mode();
+        settle_pdptes();
         u64 qualification = 0;
         if (const char* why = bad_guest_state(qualification)) {
             set_exit(ExitKind::BadGuestState, static_cast<Reason>(static_cast<u32>(Reason::BadGuestState) | failed_entry));

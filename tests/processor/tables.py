@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from pyhv import AccessRights, Cr0, Cr4, Efer, Exception, Exit, Mapping, Segment, VCpu, VirtualMachine
+from pyhv import AccessRights, Cr0, Cr4, Efer, Exception, Exit, Mapping, Segment, VCpu, VirtualMachine, default_cpuid
 from pyhv.arch.x86_64.vmcs import Vmcs
 
 from .model import Access, Controls
@@ -149,6 +149,11 @@ class Machine:
         return None
 
 
+def five_levels() -> list[tuple[int, int, int, int, int, int]]:
+    """CPUID that announces LA57 too."""
+    return [row if row[0] != 7 else (*row[:4], row[4] | 1 << 16, row[5]) for row in default_cpuid()]
+
+
 @contextmanager
 def machine(mode: Mode) -> Iterator[Machine]:
     """Tables of the mode with the code pages and the page; every page fault is an exit."""
@@ -162,6 +167,8 @@ def machine(mode: Mode) -> Iterator[Machine]:
             ram[at + READ : at + READ + 2] = bytes.fromhex("8a03")
             ram[at + WRITE : at + WRITE + 2] = bytes.fromhex("8803")
         m = Machine(mode, vm, ram, vm.vcpu())
+        if mode.levels == 5:
+            m.cpu.cpuid = five_levels()
         m.cpu.controls.exception_bitmap = 1 << 14
         m.map(CODE[0], CODE[0], PRESENT)
         m.map(CODE[3], CODE[3], PRESENT | USER)

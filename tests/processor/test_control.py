@@ -93,8 +93,6 @@ def test_five_levels_are_entered_where_cpuid_announces_them() -> None:
         m.cpu.regs.cr0 = PE
         m.cpu.write_vmcs(Vmcs.GUEST_EFER, 0x100)
         m.cpu.segments.cs = Segment(8, 0, 0xFFFF_FFFF, AccessRights(0x9B).replace(db=1, g=1))
-        rows = [row if row[0] != 7 else (*row[:4], row[4] | 1 << 16, row[5]) for row in default_cpuid()]
-        m.cpu.cpuid = rows
         code = bytes.fromhex("0f22e0 0f22d9 0f22c2")  # mov cr4, eax; mov cr3, ecx; mov cr0, edx
         m.ram[0x1000 : 0x1000 + len(code)] = code
         m.cpu.regs.rip, m.cpu.regs.rax, m.cpu.regs.rcx, m.cpu.regs.rdx = 0x1000, PAE | LA57, 0x10_0000, PE | PG

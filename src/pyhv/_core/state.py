@@ -45,12 +45,20 @@ def _segments() -> Iterator[tuple[str, int]]:
             yield f"{name}.{part}", field
 
 
+_PDPTES: Final = {
+    "pdpte0": int(Vmcs.GUEST_PDPTE0),
+    "pdpte1": int(Vmcs.GUEST_PDPTE1),
+    "pdpte2": int(Vmcs.GUEST_PDPTE2),
+    "pdpte3": int(Vmcs.GUEST_PDPTE3),
+}
+"""The first level of PAE paging: registers, which the tables in memory need not agree with any more."""
+
 _MSR_FIELDS: Final = {name.lower(): MSRS[name] for name in STATE}
 _CONTROL_FIELDS: Final = {reg.name.lower(): int(reg) for reg in CONTROL}
 _VMCS_FIELDS: Final = {**dict(_segments()), **{name: int(field) for name, field in (_SYSTEM | _EVENT).items()}}
 _PLAIN_FIELDS: Final = {reg.name.lower(): int(reg) for reg in (*GENERAL, *DEBUG)}
 
-NAMES: Final = (*_PLAIN_FIELDS, *_CONTROL_FIELDS, *_MSR_FIELDS, *_VMCS_FIELDS)
+NAMES: Final = (*_PLAIN_FIELDS, *_CONTROL_FIELDS, *_MSR_FIELDS, *_VMCS_FIELDS, *_PDPTES)
 """The names of a CpuState, in the order of its values."""
 
 _INDEX: Final = {name: position for position, name in enumerate(NAMES)}
@@ -59,7 +67,7 @@ _MAGIC: Final = b"pyhvCPU\x02"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CpuState:
-    """Registers, segments, control and debug registers, MSRs, pending events and the XSAVE image of a vCPU.
+    """Registers, segments, control and debug registers, MSRs, PDPTEs, pending events and the XSAVE image of a vCPU.
 
     `unfinished` is what the instruction that RIP is on has been answered so far, where it is not done yet; an exit that
     waited for its answer when the state was taken comes again.
@@ -157,18 +165,20 @@ def read_state(engine: EngineVcpu) -> CpuState:
     values = [engine.read_register(reg) for reg in _PLAIN_FIELDS.values()]
     values += [engine.read_register(reg) for reg in _CONTROL_FIELDS.values()]
     values += [engine.read_msr(msr) for msr in _MSR_FIELDS.values()]
-    values += [engine.read_vmcs(field) for field in _VMCS_FIELDS.values()]
+    values += [engine.read_vmcs(field) for field in (*_VMCS_FIELDS.values(), *_PDPTES.values())]
     return CpuState(tuple(values), engine.read_xsave(), engine.read_unfinished())
 
 
 def write_state(engine: EngineVcpu, state: CpuState) -> None:
     """Make an engine's vCPU be `state`.
 
-    When the engine refuses a part, the old state comes back and BadArgument is raised.
+    When the engine refuses a part, or could not run the whole, the old state comes back and BadArgument is raised.
     """
     before = read_state(engine)
     try:
         _write(engine, state)
+        if problem := engine.state_problem():
+            raise BadArgument(problem)
     except (ValueError, KeyError) as refused:
         _write(engine, before)
         raise BadArgument(f"this vCPU cannot take the state: {refused}") from None
@@ -180,6 +190,7 @@ def _write(engine: EngineVcpu, state: CpuState) -> None:
         (_CONTROL_FIELDS, engine.write_register),
         (_MSR_FIELDS, engine.write_msr),
         (_PLAIN_FIELDS, engine.write_register),
+        (_PDPTES, engine.write_vmcs),  # behind what makes them be read from memory
     )
     for fields, write in writers:
         for name, number in fields.items():
