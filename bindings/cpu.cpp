@@ -292,11 +292,12 @@ nb::object translate(VcpuObject& vcpu, u64 gva, bool write) {
 }
 
 nb::bytes read_xsave(VcpuObject& vcpu) {
-    return nb::bytes(reinterpret_cast<const char*>(idle(vcpu).xsave.data()), xsave_bytes);
+    const std::vector<u8> image = idle(vcpu).xsave_image();
+    return nb::bytes(reinterpret_cast<const char*>(image.data()), image.size());
 }
 
 void write_xsave(VcpuObject& vcpu, const nb::bytes& image) {
-    std::memcpy(idle(vcpu).xsave.data(), image.c_str(), std::min<size_t>(image.size(), xsave_bytes));
+    idle(vcpu).set_xsave_image(reinterpret_cast<const u8*>(image.c_str()), image.size());
 }
 
 // Why a run would end with BadGuestState at once, or None.

@@ -13,19 +13,21 @@ class Clock {
   public:
     static constexpr u64 tsc_hz = 1'000'000'000;  // one TSC tick is a nanosecond of this clock
 
-    explicit Clock(double ns_per_instruction = 0) : ns_per_instruction_(ns_per_instruction), start_ns_(host_ns()) {}
+    // 0: the host's time. Kept in fixed point: while a guest runs the host's rounding and exception flags are the guest's.
+    explicit Clock(double ns_per_instruction = 0)
+        : pace_(static_cast<u64>(ns_per_instruction * (u64{1} << fraction_bits))), start_ns_(host_ns()) {}
 
-    bool counts_instructions() const { return ns_per_instruction_ > 0; }
+    bool counts_instructions() const { return pace_ != 0; }
     u64 now_ns() const {
         if (counts_instructions())
-            return static_cast<u64>(static_cast<double>(instructions_.load(std::memory_order_relaxed)) * ns_per_instruction_);
+            return static_cast<u64>(u128{instructions_.load(std::memory_order_relaxed)} * pace_ >> fraction_bits);
         return host_ns() - start_ns_;
     }
     void executed(u64 instructions) { instructions_.fetch_add(instructions, std::memory_order_relaxed); }
     // How many instructions of a deterministic clock there are until `ns`.
     u64 instructions_until(u64 ns) const {
         const u64 now = now_ns();
-        return ns <= now ? 0 : static_cast<u64>(static_cast<double>(ns - now) / ns_per_instruction_) + 1;
+        return ns <= now ? 0 : static_cast<u64>((u128{ns - now} << fraction_bits) / pace_) + 1;
     }
     static u64 host_ns() {
         return static_cast<u64>(
@@ -33,7 +35,8 @@ class Clock {
     }
 
   private:
-    double ns_per_instruction_;
+    static constexpr unsigned fraction_bits = 32;
+    u64 pace_;  // nanoseconds an instruction, with so many bits behind the point
     u64 start_ns_;
     std::atomic<u64> instructions_{0};
 };

@@ -17,6 +17,9 @@ using i64 = std::int64_t;
 using u128 = unsigned __int128;
 using i128 = __int128;
 
+// Sixteen bytes as they lie in an XMM register.
+using Vec = u64 __attribute__((vector_size(16)));
+
 inline constexpr unsigned page_shift = 12;
 inline constexpr u64 page_bytes = u64{1} << page_shift;
 inline constexpr u64 page_offset_mask = page_bytes - 1;

@@ -2,12 +2,13 @@
 
     gen_ops.py SPEC_DIR OUT_DIR
 
-writes ops_FAMILY.inc for each family, ops_families.inc naming them all, and features.inc.
+writes ops_FAMILY.inc and host_FAMILY.inc for each family, ops_families.inc naming them all, and features.inc.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -16,12 +17,17 @@ from typing import Any
 CONDITIONS = "O NO B NB Z NZ BE NBE S NS P NP L NL LE NLE".split()
 FLAG_BITS = {"C": 0, "P": 2, "A": 4, "Z": 6, "S": 7, "T": 8, "I": 9, "D": 10, "O": 11}
 SIZE_CODE = {8: 1, 16: 2, 32: 3, 64: 4, 128: 5, 256: 6}
-KIND = {"r": 1, "m": 2, "i": 3, "sr": 4, "cr": 5, "dr": 6, "ptr": 7}
+KIND = {"r": 1, "m": 2, "i": 3, "sr": 4, "cr": 5, "dr": 6, "ptr": 7, "x": 8, "q": 9, "st": 10}
+ANY_SIZE = 7
 WIDTHS = {"v": (16, 32, 64), "y": (32, 64)}
 ROW_KEYS = {
     "ins", "ops", "do", "width", "feature", "reads", "writes", "undefined",
-    "lock", "rep", "ends", "privilege", "mode", "oracle", "counted",
+    "lock", "rep", "ends", "privilege", "mode", "oracle", "counted", "unit",
 }  # fmt: skip
+UNITS = {None: "None", "x87": "X87", "mmx": "Mmx", "sse": "Sse"}
+# A register's letter, an "m" where memory will do too, the width; of 16 bytes "u" for any alignment, "i" for an integer.
+TOKEN = re.compile(r"(?P<reg>r|xl|x|q|st)?(?P<mem>m)?(?P<size>\d+|[vy])?(?P<kind>[ui])?")
+HOST_OP = re.compile(r"host_(?P<shape>\w+)::\{m\}")
 
 
 class SpecError(Exception):
@@ -48,11 +54,35 @@ def operand_choices(token: str, position: int, widths: dict[str, int]) -> list[t
         return [(f"I<u{widths.get('first', 64)}>", [f"operand_key({KIND['i']}, 0)"])]
     if token == "m":
         return [("M<u8>", [f"operand_key({KIND['m']}, {size})" for size in range(8)])]
-    kinds = [kind for kind in ("r", "m") if kind in token[:2]]
-    size = token.lstrip("rm")
-    bits = widths[size] if size in widths else int(size)
-    choice = {"r": f"R<{position}, u{bits}>", "m": f"M<u{bits}>"}
-    return [(choice[kind], [f"operand_key({KIND[kind]}, {SIZE_CODE[bits]})"]) for kind in kinds]
+    if not (found := TOKEN.fullmatch(token)) or not token:
+        raise SpecError(f"operand {token!r} is not one that README.md names")
+    bits = widths.get(found["size"]) or int(found["size"] or 0)
+    choices = []
+    if found["reg"]:
+        choices.append(register_choice(found["reg"], position, bits))
+    if found["mem"]:
+        choices.append(memory_choice(token, bits, found["kind"]))
+    return choices
+
+
+def register_choice(letter: str, position: int, bits: int) -> tuple[str, list[str]]:
+    """The C++ type and the key of a register operand."""
+    if letter == "r":
+        return f"R<{position}, u{bits}>", [f"operand_key({KIND['r']}, {SIZE_CODE[bits]})"]
+    name = {"x": f"X<{position}>", "xl": f"XLow<{position}, u{bits}>", "q": f"Q<{position}>", "st": f"T<{position}>"}[
+        letter
+    ]
+    return name, [f"operand_key({KIND['x' if letter == 'xl' else letter]}, 0)"]
+
+
+def memory_choice(token: str, bits: int, kind: str | None) -> tuple[str, list[str]]:
+    """The same of a memory operand. One of 80 bits is for the handler to load and store."""
+    key = [f"operand_key({KIND['m']}, {SIZE_CODE.get(bits, ANY_SIZE)})"]
+    if bits == 128:
+        return {None: "Aligned", "u": "M<Vec>", "i": "M<u128>"}[kind], key
+    if bits not in SIZE_CODE and bits != 80:
+        raise SpecError(f"operand {token!r} has no size that README.md names")
+    return f"M<u{bits if bits != 80 else 8}>", key
 
 
 def width_choices(row: dict[str, Any]) -> list[dict[str, int]]:
@@ -62,7 +92,9 @@ def width_choices(row: dict[str, Any]) -> list[dict[str, int]]:
     found = []
     for bits in itertools.product(*(WIDTHS[letter] for letter in letters)):
         widths = dict(zip(letters, bits, strict=True))
-        first = tokens[0].lstrip("rm") if tokens and tokens[0][0] in "rm" else ""
+        first = (
+            tokens[0].lstrip("rm") if tokens and tokens[0][0] in "rm" else ""
+        )  # "" of registers that are not general
         if first:
             widths["first"] = widths[first] if first in widths else int(first) if first.isdigit() else 64
         elif "v" in widths:
@@ -114,7 +146,8 @@ def row_initialiser(row: dict[str, Any], family: str) -> str:
     return (
         f'    {{"{row["ins"]}", "{row.get("ops", "")}", "{family}", Feature::{row.get("feature", "BASE")}, '
         f"{', '.join(flags)}, {', '.join(str(b).lower() for b in booleans)}, {mode}, "
-        f"{str(row.get('oracle', True)).lower()}, {str(row.get('counted', False)).lower()}}},"
+        f"{str(row.get('oracle', True)).lower()}, {str(row.get('counted', False)).lower()}, "
+        f"Unit::{UNITS[row.get('unit')]}}},"
     )
 
 
@@ -151,6 +184,19 @@ def family_source(spec: dict[str, Any], path: Path) -> str:
     )
 
 
+def host_source(spec: dict[str, Any], path: Path) -> str:
+    """HOST_SHAPE(name) for each instruction whose handler runs the host's own: `do` names it host_shape::{m}."""
+    names = {
+        f"HOST_{shape.upper()}({name.lower()})"
+        for row in spec["rows"]
+        for shape in HOST_OP.findall(row["do"])
+        for name in row["ins"].split()
+    }
+    return "\n".join(
+        [f"// Generated by tools/gen_ops.py from spec/x86_64/{path.name}. Do not edit.", *sorted(names), ""]
+    )
+
+
 def features_source(spec_dir: Path, used: set[str]) -> str:
     features = tomllib.loads((spec_dir / "features.toml").read_text())["features"]
     missing = used - set(features) - {"BASE"}
@@ -158,13 +204,13 @@ def features_source(spec_dir: Path, used: set[str]) -> str:
         raise SpecError(f"features.toml lacks {sorted(missing)}, which rows name")
     lines = [
         "// Generated by tools/gen_ops.py from spec/x86_64/features.toml. Do not edit.",
-        "FEATURE(BASE, 0, 0, 0, true, true)",
+        "FEATURE(BASE, 0, 0, 0, true, true, false)",
     ]
     for name, f in features.items():
         register = ("eax", "ebx", "ecx", "edx").index(f["reg"])
         runs = name in used or "without_rows" in f
         announced = runs and f.get("without_rows") != "unannounced"
-        booleans = f"{str(runs).lower()}, {str(announced).lower()}"
+        booleans = ", ".join(str(b).lower() for b in (runs, announced, f.get("host", False)))
         lines.append(f"FEATURE({name}, {f['leaf']:#x}, {register}, {f['bit']}, {booleans})")
     return "\n".join([*lines, ""])
 
@@ -184,6 +230,7 @@ def main(spec_dir: Path, out_dir: Path) -> None:
         families.append(spec["family"])
         used |= {row.get("feature", "BASE") for row in spec["rows"]}
         write(out_dir / f"ops_{spec['family']}.inc", family_source(spec, path))
+        write(out_dir / f"host_{spec['family']}.inc", host_source(spec, path))
     write(out_dir / "ops_families.inc", "".join(f"FAMILY({family})\n" for family in families))
     write(out_dir / "features.inc", features_source(spec_dir, used))
 

@@ -1,7 +1,7 @@
 // The only place where the bytes of guest memory are touched: relaxed atomics by width, and host atomics for LOCK.
 //
 // A guest may use any alignment. `volatile` with alignment 1 makes the compiler emit one access of the full width,
-// which on every host of ours is single-copy atomic where the guest's would be.
+// which on every host of ours is single-copy atomic where the guest's would be. (16 bytes are promised to no guest.)
 #pragma once
 
 #include <cstring>
@@ -21,6 +21,7 @@ SILICON_UNALIGNED(u8)
 SILICON_UNALIGNED(u16)
 SILICON_UNALIGNED(u32)
 SILICON_UNALIGNED(u64)
+SILICON_UNALIGNED(Vec)
 #undef SILICON_UNALIGNED
 
 template <class T>

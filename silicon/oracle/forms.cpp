@@ -1,6 +1,5 @@
 #include "silicon/oracle/forms.h"
 
-#include <cpuid.h>
 
 #include <algorithm>
 #include <cstring>
@@ -18,22 +17,6 @@ namespace silicon::oracle {
 using x86::Feature;
 using x86::Op;
 using x86::Row;
-
-bool host_has(Feature feature) {
-    struct Where {
-        unsigned leaf, reg, bit;
-    };
-    static const Where where[] = {
-#define FEATURE(name, leaf, reg, bit, runs, announced) {leaf, reg, bit},
-#include "features.inc"
-#undef FEATURE
-    };
-    if (feature == Feature::BASE) return true;
-    const Where& w = where[static_cast<size_t>(feature)];
-    unsigned reg[4];
-    if (!__get_cpuid_count(w.leaf, 0, &reg[0], &reg[1], &reg[2], &reg[3])) return false;
-    return reg[w.reg] >> w.bit & 1;
-}
 
 bool exists_in(const Row& row, unsigned bits) { return row.only_mode == 0 || (row.only_mode == 64) == (bits == 64); }
 
@@ -58,9 +41,9 @@ bool leaves_the_program(u32 mnemonic) {
 Form form_of(const Op& op) {
     Form form{&op, {}, 0, bool(op.key >> 36 & 1), u8(op.key >> 32 & 15)};
     for (unsigned n = 0; n < 4; ++n) {
-        const unsigned code = op.key >> (18 - 6 * n) & 63;
-        form.operands[n] = {u8(code & 7), u8(code >> 3)};
-        if (code & 7) form.operand_count = n + 1;
+        const unsigned code = op.key >> (21 - 7 * n) & 127;
+        form.operands[n] = {u8(code & 15), u8(code >> 4)};
+        if (code & 15) form.operand_count = n + 1;
     }
     return form;
 }
@@ -110,7 +93,8 @@ Forms::Forms() {
 void Forms::add(const Op& op) {
     const Row* row = op.row;
     const u32 mnemonic = u32(op.key >> 48);
-    if (!row->oracle || !host_has(row->feature) || leaves_the_program(mnemonic)) return;
+    if (row->unit != x86::Unit::None) return;  // x87 and SIMD registers are not compared yet
+    if (!row->oracle || !x86::host_has(row->feature) || leaves_the_program(mnemonic)) return;
     auto [place, is_new] = places_[row].try_emplace(mnemonic, unsigned(units_.size()));
     if (is_new) {
         units_.push_back({row, static_cast<ZydisMnemonic>(mnemonic), {}});

@@ -51,7 +51,6 @@ class Forms {
     std::unordered_map<const x86::Row*, std::unordered_map<u32, unsigned>> places_;
 };
 
-bool host_has(x86::Feature feature);
 bool exists_in(const x86::Row& row, unsigned bits);
 const char* name_of(ZydisMnemonic mnemonic);
 

@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "silicon/mem/guest_memory.h"
 #include "silicon/x86_64/insn.h"
 
 namespace silicon::x86 {
@@ -48,7 +49,9 @@ class BlockCache {
   private:
     static constexpr size_t arena_bytes = size_t{1} << 20;
     static constexpr size_t most_bytes = size_t{64} << 20;
-    static u64 key(u64 gpa, u32 mode) { return gpa << 8 | (mode & 0xff); }
+    static constexpr unsigned mode_bits = 10;
+    static_assert(mode::decoding >> mode_bits == 0 && GuestMemory::gpa_bits + mode_bits <= 64);
+    static u64 key(u64 gpa, u32 mode) { return gpa << mode_bits | mode; }
     void* allocate(size_t bytes);
 
     std::unique_ptr<Jump[]> jumps_{new Jump[jump_entries]};

@@ -37,9 +37,8 @@ void Cpu::reset_fresh() {
     for (unsigned n = 0; n < 6; ++n) dr[n] = 0;
     dr[6] = 0xffff0ff0;
     dr[7] = 0x400;
-    xsave.fill(0);
-    xsave[0] = 0x7f, xsave[1] = 0x03;    // FCW 037F
-    xsave[24] = 0x80, xsave[25] = 0x1f;  // MXCSR 1F80
+    fx = FxState{};
+    extended.fill(0);
     plain_msrs.clear();
     reset_msrs();
     abandon();

@@ -129,58 +129,27 @@ class Cpu : public CpuState {
     u64 next_rip(const Insn& in) const { return gpr[slot_block_rip] + in.offset + in.length; }
 
     // ---- for handlers: memory ----
-    SILICON_INLINE u64 effective(const Insn& in) const { return gpr[in.base] + (gpr[in.index] << in.scale) + u64(i64{in.disp}); }
-    // The offset within the segment, as LEA gives it.
-    SILICON_INLINE u64 offset_of(const Insn& in) const {
-        u64 offset = effective(in);
-        if (in.addressing == Addressing::RipFar) offset += u64{in.offset} + in.length;
-        if (in.addressing == Addressing::Offset64) offset = u64(in.imm);
-        return in.address_bytes == 8 ? offset : in.address_bytes == 4 ? u32(offset) : u16(offset);
-    }
+    u64 effective(const Insn& in) const;
+    u64 offset_of(const Insn& in) const;  // within the segment, as LEA gives it
     template <class T>
-    SILICON_INLINE Linear linear(const Insn& in, Access access) {
-        if (in.addressing == Addressing::Flat64) [[likely]] return {effective(in), true};
-        if (in.addressing == Addressing::Flat32) return {u32(effective(in)), true};
-        return general_linear(in, sizeof(T), access);
-    }
+    Linear linear(const Insn& in, Access access);
     Linear general_linear(const Insn& in, unsigned size_bytes, Access access);
     // The same for an offset that is already cut to its width (stack, string instructions).
     Linear segment_linear(Seg which, u64 offset, unsigned size_bytes, Access access);
     Linear segment_linear_quiet(Seg which, u64 offset, unsigned size_bytes, Access access) const;  // raises nothing
 
     template <class T>
-    SILICON_INLINE Loaded<T> load(u64 at) {
-        const TlbEntry& e = tlb[Tlb::index(at)];
-        if (e.read == ((at + sizeof(T) - 1) & ~page_offset_mask)) [[likely]]
-            return {load_host<T>(reinterpret_cast<const void*>(at + e.addend)), true};
-        const Slow slow = slow_load(at, sizeof(T));
-        return {T(slow.value), slow.outcome == Outcome::Next};
-    }
+    Loaded<T> load(u64 at);
     template <class T>
-    [[nodiscard]] SILICON_INLINE Outcome store(u64 at, T value) {
-        const TlbEntry& e = tlb[Tlb::index(at)];
-        if (e.write == ((at + sizeof(T) - 1) & ~page_offset_mask)) [[likely]] {
-            store_host<T>(reinterpret_cast<void*>(at + e.addend), value);
-            return Outcome::Next;
-        }
-        return slow_store(at, value, sizeof(T));
-    }
+    [[nodiscard]] Outcome store(u64 at, T value);
     // A place to read, change and write back: guest memory itself, or the stage, or null after a fault. Translated for
     // writing at once. What was written to the stage goes out with `commit`.
     template <class T>
-    SILICON_INLINE u8* place(u64 at) {
-        const TlbEntry& e = tlb[Tlb::index(at)];
-        if (e.write == ((at + sizeof(T) - 1) & ~page_offset_mask)) [[likely]] return reinterpret_cast<u8*>(at + e.addend);
-        return slow_place(at, sizeof(T));
-    }
+    u8* place(u64 at);
     // The same for LOCK. Over a page edge there is no host atomic: the access holds the memory's one exclusive section from
     // here to `commit`.
     template <class T>
-    SILICON_INLINE u8* place_locked(u64 at) {
-        const TlbEntry& e = tlb[Tlb::index(at)];
-        if (e.write == ((at + sizeof(T) - 1) & ~page_offset_mask)) [[likely]] return reinterpret_cast<u8*>(at + e.addend);
-        return slow_place_locked(at, sizeof(T));
-    }
+    u8* place_locked(u64 at);
     [[nodiscard]] SILICON_INLINE Outcome commit(const u8* place) {
         return place == stage_ ? commit_stage() : Outcome::Next;
     }
@@ -199,6 +168,20 @@ class Cpu : public CpuState {
     bool system_store(u64 at, T value) {
         return system_access(at, sizeof(T), true, value).outcome == Outcome::Next;
     }
+
+    // ---- for handlers: x87 and SIMD ----
+    // As FXSAVE and XSAVE have it in memory. What is set is cut to what registers can hold.
+    FxState fx_image() const;
+    void set_fx_image(const FxState& image);
+    std::vector<u8> xsave_image() const;
+    void set_xsave_image(const u8* bytes, size_t size);
+    u8* xmm(u8 place) { return fx.xmm[0] + place; }  // `place`: 16 times the number, as Insn::reg has it
+    // While the guest runs, the host's MXCSR has the guest's modes with all exceptions masked, and gathers the flags.
+    u32 mxcsr();
+    void set_mxcsr(u32 value);
+    // Behind a floating-point operation, before its result is stored. True: it is not to be stored, #XM or #UD is raised.
+    SILICON_INLINE bool float_faulted() { return float_traps_ && float_trap(); }
+    bool float_traps() const { return float_traps_; }  // some SIMD floating-point exception is not masked
 
     // ---- for handlers: what can go wrong; all return Stop ----
     SILICON_COLD Outcome raise(Vector vector);
@@ -275,28 +258,13 @@ class Cpu : public CpuState {
 
     // Stack accesses by the stack's width; `position` counts items from the top.
     u64 stack_mask() const { return in_long64() ? ~u64{0} : mode & mode::stack32 ? 0xffffffff : 0xffff; }
-    void set_sp(u64 value) {
-        if (in_long64())
-            gpr[rsp] = value;
-        else if (mode & mode::stack32)
-            gpr[rsp] = u32(value);
-        else
-            set_gpr<u16>(rsp, u16(value));
-    }
+    void set_sp(u64 value);
     Loaded<u64> stack_load(u64 above_top, unsigned size_bytes);
     Outcome stack_store(u64 below_top, u64 value, unsigned size_bytes);
-    Outcome push(u64 value, unsigned size_bytes) {
-        const Outcome out = stack_store(size_bytes, value, size_bytes);
-        if (out != Outcome::Stop) set_sp(gpr[rsp] - size_bytes);
-        return out;
-    }
+    Outcome push(u64 value, unsigned size_bytes);
 
     // REP: whether another iteration may start; takes it from `remaining`. TF traps after each one.
-    SILICON_INLINE bool another_iteration() {
-        if (rflags & flag::tf || requests.load(std::memory_order_relaxed) != 0 || remaining <= 0 || rflags & flag::tf) return false;
-        --remaining;
-        return true;
-    }
+    bool another_iteration();
     // How many more iterations may be done at once.
     SILICON_INLINE u64 spare_iterations() const {
         if (requests.load(std::memory_order_relaxed) != 0 || remaining <= 0) return 0;
@@ -343,6 +311,11 @@ class Cpu : public CpuState {
     void next_epoch();
     void reset_msrs();
     void record_trace();
+
+    // float_state.cpp
+    void borrow_float();
+    void return_float();
+    SILICON_COLD bool float_trap();
 
     // vmx_entry.cpp
     const char* msr_problem(bool ia32e) const;
@@ -420,6 +393,8 @@ class Cpu : public CpuState {
     void remember(u64 at, Access access, const Translated& t, const Walk& w, PageEntry page);
     Slow slow_load(u64 at, unsigned size_bytes);
     Outcome slow_store(u64 at, u64 value, unsigned size_bytes);
+    Loaded<Vec> slow_load_vec(u64 at);
+    Outcome slow_store_vec(u64 at, Vec value);
     u8* slow_place(u64 at, unsigned size_bytes);
     u8* slow_place_locked(u64 at, unsigned size_bytes);
     Outcome commit_stage();
@@ -531,6 +506,8 @@ class Cpu : public CpuState {
     bool unblocked_nmi_ = false;   // by the IRET that runs now
     bool apic_watched_ = false;
     u64 apic_page_ = 0, timer_end_ns_ = 0;
+    bool float_traps_ = false;
+    u32 host_mxcsr_ = 0;  // to give back
     u64 stamp_ = 0;
     u32 epoch_ = 1;
     Block* block_ = nullptr;  // the one that runs
@@ -581,3 +558,5 @@ class Cpu : public CpuState {
 u64 flags_for_pop(const Cpu& cpu, unsigned operand_bytes);
 
 }  // namespace silicon::x86
+
+#include "silicon/x86_64/cpu_access.h"

@@ -2,6 +2,10 @@
 
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include "silicon/clock.h"
 #include "silicon/mem/guest_memory.h"
 
@@ -10,11 +14,26 @@ namespace {
 
 struct FeatureBit {
     u32 leaf, reg, bit;
-    bool runs;       // we can
+    bool runs;       // we can: on this host
     bool announced;  // by default
 };
-constexpr FeatureBit feature_bits[] = {
-#define FEATURE(name, leaf, reg, bit, runs, announced) {leaf, reg, bit, runs, announced},
+
+bool host_bit(u32 leaf, u32 reg, u32 bit) {
+#if defined(__x86_64__)
+    unsigned said[4];
+    return __get_cpuid_count(leaf, 0, &said[0], &said[1], &said[2], &said[3]) && said[reg] >> bit & 1;
+#else
+    return static_cast<void>(leaf), static_cast<void>(reg), static_cast<void>(bit), false;
+#endif
+}
+
+// Those whose instructions are the host's own run where the host has them.
+FeatureBit feature_bit(u32 leaf, u32 reg, u32 bit, bool runs, bool announced, bool host) {
+    const bool can = runs && (!host || host_bit(leaf, reg, bit));
+    return {leaf, reg, bit, can, can && announced};
+}
+const FeatureBit feature_bits[] = {
+#define FEATURE(name, leaf, reg, bit, runs, announced, host) feature_bit(leaf, reg, bit, runs, announced, host),
 #include "features.inc"
 #undef FEATURE
 };
@@ -51,6 +70,11 @@ std::vector<CpuidLeaf> default_leaves() {
 }
 
 }  // namespace
+
+bool host_has(Feature feature) {
+    const FeatureBit& f = feature_bits[static_cast<size_t>(feature)];
+    return f.leaf == 0 || host_bit(f.leaf, f.reg, f.bit);
+}
 
 CpuidTable::CpuidTable() : CpuidTable(default_leaves()) {}
 

@@ -9,11 +9,14 @@
 namespace silicon::x86 {
 
 enum class Feature : u8 {
-#define FEATURE(name, leaf, reg, bit, runs, announced) name,
+#define FEATURE(name, leaf, reg, bit, runs, announced, host) name,
 #include "features.inc"
 #undef FEATURE
     Count
 };
+
+// Whether this machine's own processor has it.
+bool host_has(Feature feature);
 
 struct CpuidLeaf {
     u32 leaf = 0, subleaf = 0;

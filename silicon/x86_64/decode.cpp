@@ -49,6 +49,8 @@ unsigned size_code(unsigned bits) {
     }
 }
 
+constexpr unsigned kind_xmm = 8, kind_mmx = 9, kind_x87 = 10;
+
 unsigned register_kind(ZydisRegister reg) {
     switch (ZydisRegisterGetClass(reg)) {
         case ZYDIS_REGCLASS_GPR8:
@@ -58,13 +60,19 @@ unsigned register_kind(ZydisRegister reg) {
         case ZYDIS_REGCLASS_SEGMENT: return 4;
         case ZYDIS_REGCLASS_CONTROL: return 5;
         case ZYDIS_REGCLASS_DEBUG: return 6;
+        case ZYDIS_REGCLASS_XMM: return kind_xmm;
+        case ZYDIS_REGCLASS_MMX: return kind_mmx;
+        case ZYDIS_REGCLASS_X87: return kind_x87;
         default: return 0;
     }
 }
 
 u64 key_of(const ZydisDecodedOperand& operand) {
     switch (operand.type) {
-        case ZYDIS_OPERAND_TYPE_REGISTER: return operand_key(register_kind(operand.reg.value), size_code(operand.size));
+        case ZYDIS_OPERAND_TYPE_REGISTER: {
+            const unsigned kind = register_kind(operand.reg.value);
+            return operand_key(kind, kind >= kind_xmm ? 0 : size_code(operand.size));
+        }
         case ZYDIS_OPERAND_TYPE_MEMORY: return operand_key(2, size_code(operand.size));
         case ZYDIS_OPERAND_TYPE_IMMEDIATE: return operand_key(3, 0);
         case ZYDIS_OPERAND_TYPE_POINTER: return operand_key(7, size_code(operand.size));
@@ -72,7 +80,7 @@ u64 key_of(const ZydisDecodedOperand& operand) {
     }
 }
 
-// Of the register operand: a byte offset into CpuState for general registers, else the number.
+// Of the register operand: a byte offset into CpuState::gpr, or into FxState::xmm; of the others the number.
 u8 register_place(ZydisRegister reg) {
     switch (ZydisRegisterGetClass(reg)) {
         case ZYDIS_REGCLASS_GPR8:
@@ -85,6 +93,9 @@ u8 register_place(ZydisRegister reg) {
         case ZYDIS_REGCLASS_SEGMENT: return u8(reg - ZYDIS_REGISTER_ES);
         case ZYDIS_REGCLASS_CONTROL: return u8(reg - ZYDIS_REGISTER_CR0);
         case ZYDIS_REGCLASS_DEBUG: return u8(reg - ZYDIS_REGISTER_DR0);
+        case ZYDIS_REGCLASS_XMM: return u8((reg - ZYDIS_REGISTER_XMM0) * 16);
+        case ZYDIS_REGCLASS_MMX: return u8(reg - ZYDIS_REGISTER_MM0);
+        case ZYDIS_REGCLASS_X87: return u8(reg - ZYDIS_REGISTER_ST0);
         default: return 0;
     }
 }
@@ -158,6 +169,26 @@ Seg overridden(const ZydisDecodedInstruction& insn) {
     return Seg::Ds;
 }
 
+// In the place of an instruction whose unit is off. Intel SDM vol. 3, "Device-Not-Available Exception (#NM)".
+Outcome unit_is_off(Cpu& cpu, Unit unit) {
+    const bool emulated = cpu.cr0 & cr0::em;
+    if (unit == Unit::Sse && (emulated || !(cpu.cr4 & cr4::osfxsr))) return cpu.raise(vector_ud);
+    return cpu.raise(unit == Unit::Mmx && emulated ? vector_ud : vector_nm);
+}
+template <Unit Which>
+Outcome off(Cpu& cpu, const Insn&) {
+    return unit_is_off(cpu, Which);
+}
+
+Handler handler_of(const Op& op, u32 mode) {
+    switch (op.row->unit) {
+        case Unit::X87: return mode & mode::no_x87 ? &going<&off<Unit::X87>> : op.handler;
+        case Unit::Mmx: return mode & mode::no_x87 ? &going<&off<Unit::Mmx>> : op.handler;
+        case Unit::Sse: return mode & mode::no_sse ? &going<&off<Unit::Sse>> : op.handler;
+        default: return op.handler;
+    }
+}
+
 const Op* match(const ZydisDecodedInstruction& insn, const ZydisDecodedOperand* operands) {
     u64 keys[4] = {0, 0, 0, 0};
     for (unsigned n = 0; n < std::min<unsigned>(insn.operand_count_visible, 4); ++n) keys[n] = key_of(operands[n]);
@@ -218,7 +249,7 @@ DecodeStatus Decoder::decode(const CpuidTable& cpuid, const u8* bytes, size_t si
     const bool only = op->row->only_mode == 0 || (op->row->only_mode == 64) == ((mode & mode::long64) != 0);
     if (!only) return DecodeStatus::Undefined;
     in = Insn{};
-    in.handler = op->handler;
+    in.handler = handler_of(*op, mode);
     in.length = insn.length;
     in.address_bytes = insn.address_width / 8;
     in.seg = overridden(insn);

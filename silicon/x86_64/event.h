@@ -9,7 +9,7 @@ namespace silicon::x86 {
 enum Vector : u8 {
     vector_de = 0, vector_db = 1, vector_nmi = 2, vector_bp = 3, vector_of = 4, vector_br = 5, vector_ud = 6, vector_nm = 7,
     vector_df = 8, vector_ts = 10, vector_np = 11, vector_ss = 12, vector_gp = 13, vector_pf = 14, vector_mf = 16,
-    vector_ac = 17, vector_mc = 18,
+    vector_ac = 17, vector_mc = 18, vector_xm = 19,
 };
 
 // How an event came about, numbered as in the VMX interruption information.

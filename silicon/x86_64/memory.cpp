@@ -165,6 +165,21 @@ Outcome Cpu::slow_store(u64 at, u64 value, unsigned size_bytes) {
     return both(low, store_part(second, at + head, value >> 8 * head, size_bytes - head));
 }
 
+Loaded<Vec> Cpu::slow_load_vec(u64 at) {
+    const Slow low = slow_load(at, 8);
+    if (low.outcome != Outcome::Next) return {Vec{}, false};
+    const Slow high = slow_load(at + 8, 8);
+    return {Vec{low.value, high.value}, high.outcome == Outcome::Next};
+}
+
+// Both halves are translated before the first is stored.
+Outcome Cpu::slow_store_vec(u64 at, Vec value) {
+    if (misaligned(at, 8) || !probe_write(at, 16)) return Outcome::Stop;
+    const Outcome low = slow_store(at, value[0], 8);
+    if (low == Outcome::Stop) return low;
+    return both(low, slow_store(at + 8, value[1], 8));
+}
+
 // Loads what is there into the stage, unless the bytes lie in one page of plain memory after all.
 u8* Cpu::slow_place(u64 at, unsigned size_bytes) {
     if (misaligned(at, size_bytes)) return nullptr;

@@ -50,10 +50,12 @@ void Cpu::enter() {
     settle_pdptes();
     if (debug_armed_ || dr[7] & dr7::enables) arm_debug();
     if (vmcs.entry_info >> 31) inject_from_vmcs();
+    borrow_float();
     next_epoch();  // the host may have written over code since the last run: blocks are compared before they run again
 }
 
 void Cpu::leave() {
+    return_float();
     rflags = all_rflags();
     if (raw_) vmcs.entry_controls = (vmcs.entry_controls & ~entry_control::ia32e) | (efer & efer::lma ? entry_control::ia32e : 0);
     user_.inside.store(false, std::memory_order_seq_cst);

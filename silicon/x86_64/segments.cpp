@@ -53,6 +53,8 @@ void Cpu::update_mode() {
     if (ss.rights & ar::db) m |= mode::stack32;
     const bool flat = is_flat(cs, false) && is_flat(ss, true) && is_flat(at(Seg::Ds), true) && is_flat(at(Seg::Es), true);
     if (!(m & mode::long64) && m & mode::protected_ && flat) m |= mode::flat;
+    if (cr0 & (cr0::em | cr0::ts)) m |= mode::no_x87 | mode::no_sse;
+    if (!(cr4 & cr4::osfxsr)) m |= mode::no_sse;
     mode = m;
     cpl = !(m & mode::protected_) ? 0 : m & mode::virtual8086 ? 3 : u8(ar::dpl(ss.rights));
     code_base_ = m & mode::long64 ? 0 : cs.base;

@@ -34,14 +34,14 @@ void Cpu::take_messages(u32 seen) {
 // the reset vector, the others wait for a start-up message.
 void Cpu::init() {
     const u64 kept_cr0 = cr0 & (cr0::cd | cr0::nw), kept_xcr0 = xcr0, kept_tsc_offset = tsc_offset;
-    const auto kept_xsave = xsave;
+    const FxState kept_fx = fx;
     auto kept_msrs = std::move(plain_msrs);
     const u64 apic_base = kept_msrs[msr_apic_base];
     reset_hardware();
     cr0 = cr0::et | kept_cr0;
     xcr0 = kept_xcr0;
     tsc_offset = kept_tsc_offset;
-    xsave = kept_xsave;
+    fx = kept_fx;
     plain_msrs = std::move(kept_msrs);
     activity = apic_base & boot_processor ? 0 : activity_waits;
     state_changed();

@@ -62,7 +62,9 @@ inline constexpr u32 protected_ = 1 << 4;
 inline constexpr u32 virtual8086 = 1 << 5;
 inline constexpr u32 single = 1 << 6;   // blocks of one instruction
 inline constexpr u32 user = 1 << 7;     // CPL 3; not part of the decoding
-inline constexpr u32 decoding = long64 | code32 | stack32 | flat | protected_ | virtual8086 | single;
+inline constexpr u32 no_x87 = 1 << 8;   // CR0.EM or CR0.TS: x87 and MMX instructions fault
+inline constexpr u32 no_sse = 1 << 9;   // these, or CR4.OSFXSR clear: SSE instructions fault
+inline constexpr u32 decoding = long64 | code32 | stack32 | flat | protected_ | virtual8086 | single | no_x87 | no_sse;
 }  // namespace mode
 
 // Values of `activity` in which nothing runs. Intel SDM vol. 3, "Guest Non-Register State".
@@ -77,8 +79,25 @@ inline constexpr u32 init = 1 << 6, start_up = 1 << 7;  // messages of an interr
 inline constexpr u32 wakes = kick | event | init | start_up;  // ends HLT
 }  // namespace request
 
-// XSAVE's standard image, with room for all of AVX-512. The x87 and SIMD content comes to life with their instructions.
+// XSAVE's standard image, with room for all of AVX-512.
 inline constexpr u32 xsave_bytes = 2696;
+
+// x87, MMX and SSE state as FXSAVE lays it out, but that the x87 registers lie by their own number, not by their place on
+// the stack. Intel SDM vol. 1, "Legacy Region of an XSAVE Area".
+struct FxState {
+    u16 fcw = 0x37f, fsw = 0;
+    u8 ftw = 0;  // abridged: bit n: register n is not empty
+    u8 unused0 = 0;
+    u16 fop = 0;
+    u64 fip = 0, fdp = 0;
+    u32 mxcsr = 0x1f80, mxcsr_mask = 0;
+    u8 st[8][16] = {};   // 80 bits each; the MMX registers are their low 64
+    u8 xmm[16][16] = {};
+    u8 unused1[96] = {};
+
+    unsigned top() const { return fsw >> 11 & 7; }
+};
+static_assert(sizeof(FxState) == 512 && offsetof(FxState, st) == 32 && offsetof(FxState, xmm) == 160);
 
 struct alignas(64) CpuState {
     u64 gpr[slot_count] = {};
@@ -98,7 +117,8 @@ struct alignas(64) CpuState {
     u64 cr0 = 0, cr2 = 0, cr3 = 0, cr4 = 0, cr8 = 0, efer = 0, xcr0 = 1;
     u64 pdptes[4] = {0, 0, 0, 0};  // of PAE paging
     u64 dr[8] = {0, 0, 0, 0, 0, 0, 0xffff0ff0, 0x400};
-    alignas(64) std::array<u8, xsave_bytes> xsave{};
+    alignas(64) FxState fx;
+    std::array<u8, xsave_bytes - sizeof(FxState)> extended{};  // what follows it in an XSAVE image: kept, no instruction uses it
 
     Segment& at(Seg which) { return seg[static_cast<size_t>(which)]; }
     const Segment& at(Seg which) const { return seg[static_cast<size_t>(which)]; }

@@ -44,10 +44,14 @@ def test_who_gets_nm(cpu: VCpu, cr0: int) -> None:
 
 def test_fninit_sets_the_unit_and_leaves_the_registers(cpu: VCpu) -> None:
     state = cpu.state
-    cpu.state = replace(state, xsave=b"\xa5" * 64 + state.xsave[64:])
+    register = b"\xa5" * 10 + bytes(6)
+    cpu.state = replace(state, xsave=b"\xa5" * 24 + state.xsave[24:32] + register + state.xsave[48:])
     assert run(cpu, FNINIT, PE_ET) == Halted()
-    assert cpu.state.xsave[:24] == FRESH
-    assert cpu.state.xsave[24:64] == b"\xa5" * 40
+    after = cpu.state.xsave
+    assert after[:24] == FRESH
+    assert after[24:32] == state.xsave[24:32]
+    top = 0xA5A5 >> 11 & 7  # ST(0) was this register; TOP is 0 now
+    assert after[32 + 16 * top :][:16] == register
 
 
 def test_fwait_raises_what_is_pending(cpu: VCpu) -> None:

@@ -25,7 +25,7 @@ struct M {
     static constexpr bool memory = true;
     static SILICON_INLINE Loaded<T> load(Cpu& cpu, const Insn& in) {
         const Linear at = cpu.linear<T>(in, Access::Read);
-        if (!at.ok) [[unlikely]] return {0, false};
+        if (!at.ok) [[unlikely]] return {T{}, false};
         return cpu.load<T>(at.value);
     }
     static SILICON_INLINE Outcome store(Cpu& cpu, const Insn& in, T value) {
@@ -50,6 +50,67 @@ SILICON_INLINE u8* place_locked(Cpu& cpu, const Insn& in) {
     if (!at.ok) [[unlikely]] return nullptr;
     return cpu.place_locked<typename Dst::type>(at.value);
 }
+
+// The XMM register at operand position N, whole.
+template <unsigned N>
+struct X {
+    using type = Vec;
+    static constexpr bool memory = false;
+    static SILICON_INLINE Loaded<Vec> load(Cpu& cpu, const Insn& in) { return {load_host<Vec>(cpu.xmm(in.reg[N])), true}; }
+    static SILICON_INLINE Outcome store(Cpu& cpu, const Insn& in, Vec value) {
+        store_host<Vec>(cpu.xmm(in.reg[N]), value);
+        return Outcome::Next;
+    }
+};
+
+// The low T of the XMM register at operand position N; the rest stays.
+template <unsigned N, class T>
+struct XLow {
+    using type = T;
+    static constexpr bool memory = false;
+    static SILICON_INLINE Loaded<T> load(Cpu& cpu, const Insn& in) { return {load_host<T>(cpu.xmm(in.reg[N])), true}; }
+    static SILICON_INLINE Outcome store(Cpu& cpu, const Insn& in, T value) {
+        store_host<T>(cpu.xmm(in.reg[N]), value);
+        return Outcome::Next;
+    }
+};
+
+// The MMX register at operand position N. What else an MMX instruction does to the x87 unit is its handler's.
+template <unsigned N>
+struct Q {
+    using type = u64;
+    static constexpr bool memory = false;
+    static SILICON_INLINE Loaded<u64> load(Cpu& cpu, const Insn& in) { return {load_host<u64>(cpu.fx.st[in.reg[N]]), true}; }
+    static SILICON_INLINE Outcome store(Cpu& cpu, const Insn& in, u64 value) {
+        store_host<u64>(cpu.fx.st[in.reg[N]], value);
+        return Outcome::Next;
+    }
+};
+
+// The x87 register at operand position N: `in.reg[N]` counts from the top of the stack.
+template <unsigned N>
+struct T {};
+
+// 16 bytes of memory that must be aligned, or #GP(0). Intel SDM vol. 2A, "Exceptions Type 4" of instructions without VEX.
+struct Aligned {
+    using type = Vec;
+    static constexpr bool memory = true;
+    static SILICON_INLINE Linear where(Cpu& cpu, const Insn& in, Access access) {
+        const Linear at = cpu.linear<Vec>(in, access);
+        if (at.ok && at.value & 15) [[unlikely]] return cpu.raise(vector_gp, 0), Linear{0, false};
+        return at;
+    }
+    static SILICON_INLINE Loaded<Vec> load(Cpu& cpu, const Insn& in) {
+        const Linear at = where(cpu, in, Access::Read);
+        if (!at.ok) [[unlikely]] return {Vec{}, false};
+        return cpu.load<Vec>(at.value);
+    }
+    static SILICON_INLINE Outcome store(Cpu& cpu, const Insn& in, Vec value) {
+        const Linear at = where(cpu, in, Access::Write);
+        if (!at.ok) [[unlikely]] return Outcome::Stop;
+        return cpu.store<Vec>(at.value, value);
+    }
+};
 
 // The immediate, sign-extended to T.
 template <class T>

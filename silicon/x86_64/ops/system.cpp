@@ -193,7 +193,7 @@ SILICON_INLINE Outcome move_to_debug(Cpu& cpu, const Insn& in) {
 
 SILICON_INLINE Outcome clear_task_switched(Cpu& cpu, const Insn&) {
     if (!privileged(cpu)) return Outcome::Stop;
-    if (!(cpu.vmcs.cr0_mask & cr0::ts)) return cpu.cr0 &= ~cr0::ts, Outcome::Next;
+    if (!(cpu.vmcs.cr0_mask & cr0::ts)) return cpu.set_cr0(cpu.cr0 & ~cr0::ts);
     if (cpu.vmcs.cr0_shadow & cr0::ts) return cpu.stop_with(ExitKind::CrAccess, Reason::CrAccess, cr_qualification(0, 2, 0));
     return Outcome::Next;  // the guest's TS, as it sees it, is clear already
 }

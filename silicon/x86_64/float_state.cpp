@@ -1,0 +1,105 @@
+// x87 and SSE state: its images in memory, and MXCSR, which the host shares while a guest runs.
+#include <algorithm>
+#include <cstring>
+
+#include "silicon/x86_64/cpu.h"
+#include "silicon/x86_64/host_float.h"
+
+namespace silicon::x86 {
+namespace {
+
+// Intel SDM vol. 1, "XSAVE Header".
+constexpr size_t header_at = sizeof(FxState), header_bytes = 64;
+constexpr u64 x87_and_sse = 3;
+
+}  // namespace
+
+u32 mxcsr_mask() {
+    static const u32 mask = [] {
+#if defined(__x86_64__)
+        alignas(16) FxState image{};
+        asm volatile("fxsave %0" : "=m"(image));
+        if (image.mxcsr_mask) return image.mxcsr_mask;
+#endif
+        return u32{0xffbf};
+    }();
+    return mask;
+}
+
+// The x87 registers by their place on the stack: ST(0) first.
+FxState Cpu::fx_image() const {
+    FxState image = fx;
+    for (unsigned n = 0; n < 8; ++n) std::memcpy(image.st[n], fx.st[(fx.top() + n) & 7], sizeof fx.st[n]);
+    image.mxcsr_mask = mxcsr_mask();
+    return image;
+}
+
+void Cpu::set_fx_image(const FxState& image) {
+    const u32 csr = image.mxcsr & mxcsr_mask();
+    fx = image;
+    for (unsigned n = 0; n < 8; ++n) {
+        u8* place = fx.st[(image.top() + n) & 7];
+        std::memcpy(place, image.st[n], 10);
+        std::fill(place + 10, place + 16, u8{0});
+    }
+    fx.unused0 = 0;
+    std::fill(std::begin(fx.unused1), std::end(fx.unused1), u8{0});
+    fx.mxcsr_mask = 0;
+    set_mxcsr(csr);
+}
+
+std::vector<u8> Cpu::xsave_image() const {
+    std::vector<u8> bytes(xsave_bytes);
+    const FxState image = fx_image();
+    std::memcpy(bytes.data(), &image, sizeof image);
+    std::copy(extended.begin(), extended.end(), bytes.begin() + sizeof image);
+    u64 in_use;
+    std::memcpy(&in_use, bytes.data() + header_at, sizeof in_use);
+    in_use |= x87_and_sse;
+    std::memcpy(bytes.data() + header_at, &in_use, sizeof in_use);
+    return bytes;
+}
+
+// What the image does not reach stays.
+void Cpu::set_xsave_image(const u8* bytes, size_t size) {
+    FxState image = fx_image();
+    std::memcpy(&image, bytes, std::min(size, sizeof image));
+    set_fx_image(image);
+    if (size > sizeof image) std::copy(bytes + sizeof image, bytes + std::min<size_t>(size, xsave_bytes), extended.begin());
+}
+
+void Cpu::borrow_float() {
+    host_mxcsr_ = host_mxcsr();
+    set_mxcsr(fx.mxcsr);
+}
+
+void Cpu::return_float() {
+    fx.mxcsr |= host_mxcsr() & mxcsr::flags;
+    set_host_mxcsr(host_mxcsr_);
+}
+
+u32 Cpu::mxcsr() {
+    if (user_.inside.load(std::memory_order_relaxed)) fx.mxcsr |= host_mxcsr() & mxcsr::flags;
+    return fx.mxcsr;
+}
+
+void Cpu::set_mxcsr(u32 value) {
+    fx.mxcsr = value;
+    float_traps_ = (value & mxcsr::masks) != mxcsr::masks;
+    if (user_.inside.load(std::memory_order_relaxed)) set_host_mxcsr((value & ~mxcsr::flags) | mxcsr::masks);
+}
+
+// The flags of this operation alone: the host's are taken away after each one while something is not masked. Of an operation
+// that is not carried out only the exceptions before it count. Intel SDM vol. 1, "SIMD Floating-Point Exceptions".
+bool Cpu::float_trap() {
+    u32 raised = host_mxcsr() & mxcsr::flags;
+    set_host_mxcsr((fx.mxcsr & ~mxcsr::flags) | mxcsr::masks);
+    const u32 unmasked = ~(fx.mxcsr >> mxcsr::masks_shift) & mxcsr::flags;
+    if (raised & unmasked & mxcsr::before_computing) raised &= mxcsr::before_computing;
+    fx.mxcsr |= raised;
+    if (!(raised & unmasked)) return false;
+    raise(cr4 & cr4::osxmmexcpt ? vector_xm : vector_ud);
+    return true;
+}
+
+}  // namespace silicon::x86
