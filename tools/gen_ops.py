@@ -25,7 +25,7 @@ ROW_KEYS = {
     "lock", "rep", "ends", "privilege", "mode", "oracle", "counted", "unit",
 }  # fmt: skip
 UNITS = {None: "None", "x87": "X87", "mmx": "Mmx", "sse": "Sse"}
-# A register's letter, an "m" where memory will do too, the width; of 16 bytes "u" for any alignment, "i" for an integer.
+# Register, "m" where memory will do too, width; of 16 bytes "u" is any alignment, "i" an integer.
 TOKEN = re.compile(r"(?P<reg>r|xl|x|q|st)?(?P<mem>m)?(?P<size>\d+|[vy])?(?P<kind>[ui])?")
 HOST_OP = re.compile(r"host_(?P<shape>\w+)::\{m\}")
 

@@ -39,7 +39,7 @@ def run(cpu: VCpu, opcode: str, address: int) -> object:
 
 @pytest.mark.parametrize("opcode", [PADDD, MOVAPS_LOAD, MOVDQU_STORE])
 def test_who_gets_ud_and_nm(cpu: VCpu, opcode: str) -> None:
-    """SDM vol. 3, "Providing Operating System Support for SSE": EM or no OSFXSR is #UD, and comes before the #NM of TS."""
+    """SDM vol. 3, "Providing Operating System Support for SSE": EM or no OSFXSR is #UD, before the #NM of TS."""
     expected = {
         (0, OSFXSR): Halted(),
         (EM, OSFXSR): UD,
