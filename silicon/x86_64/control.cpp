@@ -33,12 +33,22 @@ u64 cr4_known(const CpuidTable& cpuid) {
     return known;
 }
 
+// Whether the bits are those that VMX wants. Intel SDM vol. 3, "VMX-Fixed Bits in CR4".
+bool cr4_fixed(u64 value) {
+    bool known = false;
+    const u64 must = Capabilities::word(13, known), may = Capabilities::word(14, known);
+    return (value & must) == must && !(value & ~may);
+}
+
 constexpr u64 cr3_no_flush = u64{1} << 63;
 constexpr u64 cr3_pcid = 0xfff;
 
 }  // namespace
 
+// "Restrictions on VMX Operation": what the capability words fix cannot be changed in a guest either; an unmasked bit that
+// would be is #GP. PE and PG are free in an unrestricted guest.
 bool Cpu::cr0_allowed(u64 value) const {
+    if (raw_ && !(value & cr0::ne)) return false;
     const bool paging = value & cr0::pg, turns_on = paging && !(cr0 & cr0::pg), long_mode = efer & efer::lme;
     if (value >> 32 || (paging && !(value & cr0::pe)) || (value & cr0::nw && !(value & cr0::cd))) return false;
     if (turns_on && long_mode && (!(cr4 & cr4::pae) || at(Seg::Cs).rights & ar::l || is_short_task(at(Seg::Tr)))) return false;
@@ -47,7 +57,7 @@ bool Cpu::cr0_allowed(u64 value) const {
 
 Outcome Cpu::set_cr0(u64 value) {
     if (!cr0_allowed(value)) return raise(vector_gp, 0);
-    const u64 before = cr0, after = (value & cr0::known) | cr0::et | (raw_ ? before & cr0::ne : 0);
+    const u64 before = cr0, after = (value & cr0::known) | cr0::et;
     if ((before ^ after) & cr0_reads_pdptes && has_pdptes(after, cr4))
         if (const Outcome out = load_pdptes(cr3); out != Outcome::Next) return out;
     cr0 = after;
@@ -75,7 +85,7 @@ Outcome Cpu::set_cr3(u64 value) {
 bool Cpu::cr4_runs(u64 value) const { return !(value & ~cr4_known(cpuid)); }
 
 bool Cpu::cr4_allowed(u64 value) const {
-    if (!cr4_runs(value)) return false;
+    if (!cr4_runs(value) || (raw_ && !cr4_fixed(value))) return false;
     const u64 changed = value ^ cr4;
     const bool long_mode = efer & efer::lma;
     if (long_mode && (!(value & cr4::pae) || changed & cr4::la57)) return false;

@@ -389,7 +389,7 @@ class Cpu : public CpuState {
         Step path[5];
     };
     Privilege by_cpl() const { return cpl == 3 ? Privilege::User : Privilege::Supervisor; }
-    Translated reach(u64 at, Access access, Privilege as, unsigned size_bytes = 1);
+    Translated reach(u64 at, Access access, Privilege as, unsigned size_bytes = 1, bool own = false);
     void remember(u64 at, Access access, const Translated& t, const Walk& w, PageEntry page);
     Slow slow_load(u64 at, unsigned size_bytes);
     Outcome slow_store(u64 at, u64 value, unsigned size_bytes);
@@ -398,7 +398,7 @@ class Cpu : public CpuState {
     u8* slow_place(u64 at, unsigned size_bytes);
     u8* slow_place_locked(u64 at, unsigned size_bytes);
     Outcome commit_stage();
-    Slow system_access(u64 at, unsigned size_bytes, bool write, u64 value, bool supervisor = true);
+    Slow system_access(u64 at, unsigned size_bytes, bool write, u64 value, Privilege as = Privilege::System);
     bool system_reach(u64 at, unsigned size_bytes, Access access);
     Slow load_part(const Translated& t, u64 at, unsigned size_bytes);
     Outcome store_part(const Translated& t, u64 at, u64 value, unsigned size_bytes);
@@ -444,6 +444,7 @@ class Cpu : public CpuState {
     bool inner_stack_long(u32 tss_offset, u64& sp);
     bool room_on(const FrameStack& stack, unsigned items, unsigned size_bytes);
     bool push_on(FrameStack& stack, u64 value, unsigned size_bytes);
+    bool push_at(u64 at, u64 value, unsigned size_bytes, unsigned as_cpl);
     bool gate_open(u16 selector, const Descriptor& d);
     bool call_gate(u16 selector, const Descriptor& d, u64 place, CallTarget& to);
     Outcome jump_system(u16 selector, const Descriptor& d, u64 place);

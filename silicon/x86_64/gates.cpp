@@ -60,10 +60,18 @@ bool Cpu::room_on(const FrameStack& stack, unsigned items, unsigned size_bytes) 
     return true;
 }
 
+// What is pushed for an event or a gate is an explicit access of the level that it leads to, so EFLAGS.AC opens user pages to
+// it under SMAP; implicit are those to the descriptor tables and the task-state segment.
+// Intel SDM vol. 3, "Determination of Access Rights".
+bool Cpu::push_at(u64 at, u64 value, unsigned size_bytes, unsigned as_cpl) {
+    const Privilege as = as_cpl == 3 ? Privilege::User : Privilege::Supervisor;
+    return system_access(at, size_bytes, true, value, as).outcome == Outcome::Next;
+}
+
 // An access of the processor itself: a stack that lies at a device is an exit of its own, nothing of it is posted.
 bool Cpu::push_on(FrameStack& stack, u64 value, unsigned size_bytes) {
     const u64 to = stack.below(size_bytes);
-    if (system_access(u32(stack.ss.base + to), size_bytes, true, value, stack.cpl < 3).outcome != Outcome::Next) return false;
+    if (!push_at(u32(stack.ss.base + to), value, size_bytes, stack.cpl)) return false;
     stack.sp = (stack.sp & ~stack.mask()) | to;
     return true;
 }
@@ -174,7 +182,7 @@ Outcome Cpu::call_inner_long(const CallTarget& to, u64 back) {
     if (!canonical(sp)) return raise(vector_ss, 0);
     if (!fits_code(to.offset, to.cs)) return Outcome::Stop;
     for (const u64 value : {u64{at(Seg::Ss).selector}, gpr[rsp], u64{at(Seg::Cs).selector}, back})
-        if (!system_store<u64>(sp -= 8, value)) return Outcome::Stop;
+        if (!push_at(sp -= 8, value, 8, to.cpl)) return Outcome::Stop;
     at(Seg::Ss) = Segment{0, 0, ar::unusable | to.cpl << ar::dpl_shift, u16(to.cpl)};
     enter_code(to.cs, to.cpl, to.offset);
     gpr[rsp] = sp;

@@ -304,7 +304,7 @@ bool Cpu::deliver_long(const Event& event) {
                           return_rip(event), event.error};
     const unsigned count = pushes_error(event) ? 6 : 5;
     for (unsigned n = 0; n < count; ++n)
-        if (system_access(sp - 8 * (n + 1), 8, true, pushed[n], new_cpl < 3).outcome != Outcome::Next) return false;
+        if (!push_at(sp - 8 * (n + 1), pushed[n], 8, new_cpl)) return false;
     if (new_cpl != cpl) at(Seg::Ss) = Segment{0, 0, ar::unusable | new_cpl << ar::dpl_shift, u16(new_cpl)};
     enter_handler(cs, new_cpl, target, gate.is_trap());
     gpr[rsp] = sp - 8 * count;

@@ -39,10 +39,11 @@ unsigned before_edge(u64 at, unsigned size_bytes) {
 }  // namespace
 
 // Translates one access within a page, raising what is to be raised. A page without the right is a device's. Of an access
-// that goes on behind the page all `size_bytes` must be canonical: that comes before any page fault.
-Cpu::Translated Cpu::reach(u64 at, Access access, Privilege as, unsigned size_bytes) {
+// that goes on behind the page all `size_bytes` must be canonical: that comes before any page fault. `own`: the processor's,
+// not the program's, and so with 64 bits of address in compatibility mode too.
+Cpu::Translated Cpu::reach(u64 at, Access access, Privilege as, unsigned size_bytes, bool own) {
     ++stats_.tlb_misses;
-    const bool wide = efer & efer::lma && (in_long64() || as != by_cpl());
+    const bool wide = efer & efer::lma && (in_long64() || own);
     if (!wide) at = u32(at);
     if (wide && (!canonical(at) || !canonical(at + size_bytes - 1))) {
         raise(vector_gp, 0);
@@ -248,12 +249,12 @@ bool Cpu::probe_read(u64 at, unsigned size_bytes) {
     return reach(at, Access::Read, by_cpl(), size_bytes).ok && (head == size_bytes || reach(at + head, Access::Read, by_cpl()).ok);
 }
 
-Slow Cpu::system_access(u64 at, unsigned size_bytes, bool write, u64 value, bool supervisor) {
+Slow Cpu::system_access(u64 at, unsigned size_bytes, bool write, u64 value, Privilege as) {
     const Access access = write ? Access::Write : Access::Read;
     u64 loaded = 0;
     for (unsigned done = 0; done < size_bytes;) {
         const unsigned size = before_edge(at + done, size_bytes - done);
-        const Translated t = reach(at + done, access, supervisor ? Privilege::System : by_cpl());
+        const Translated t = reach(at + done, access, as, 1, true);
         if (!t.ok) return {0, Outcome::Stop};
         if (!t.host) {
             ept_violation(t.gpa, at + done, access, false);
@@ -272,7 +273,7 @@ Slow Cpu::system_access(u64 at, unsigned size_bytes, bool write, u64 value, bool
 // Whether all of it could be accessed now, for what must not fault half-way; false: a fault, or an exit.
 bool Cpu::system_reach(u64 at, unsigned size_bytes, Access access) {
     for (unsigned done = 0; done < size_bytes;) {
-        const Translated t = reach(at + done, access, Privilege::System);
+        const Translated t = reach(at + done, access, Privilege::System, 1, true);
         if (t.ok && !t.host) ept_violation(t.gpa, at + done, access, false);
         if (!t.host) return false;
         done += before_edge(at + done, size_bytes - done);

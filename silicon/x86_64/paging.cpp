@@ -126,7 +126,7 @@ bool Cpu::mark_entries(Walk& w, u64 at, bool write) {
 // One entry of a table. False: it lies where there is no memory.
 bool Cpu::read_entry(u64 place, u64 at, unsigned bytes, bool quiet, u64& entry) {
     const PageEntry page = memory_.entry(place);
-    if (!page.can_read()) {
+    if (!page.can_read() || on_apic_page(place)) [[unlikely]] {
         if (!quiet) ept_violation(place, at, Access::Read, true);
         return false;
     }
@@ -197,7 +197,7 @@ Outcome Cpu::load_pdptes(u64 from_cr3) {
     const u64 table = from_cr3 & 0xffffffe0;
     for (unsigned n = 0; n < 4; ++n) {
         if (!read_entry(table + 8 * n, 0, 8, false, loaded[n])) {
-            exit.qualification &= ~(u64{3} << 7);  // no linear address belongs to it
+            if (exit.reason == Reason::EptViolation) exit.qualification &= ~(u64{3} << 7);  // no linear address belongs to it
             exit.gva = 0;
             return Outcome::Stop;
         }

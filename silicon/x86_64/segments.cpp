@@ -155,8 +155,12 @@ bool Cpu::load_system_segment(Seg which, u16 selector) {
     }
     Descriptor d;
     u64 place = 0;
-    if (!read_descriptor(selector, vector_gp, d, place)) return false;
     const bool long_mode = efer & efer::lma;
+    if (long_mode && (selector & 0xfff8u) + 15 > gdtr.limit) {  // before any of it is read
+        raise(vector_gp, selector & 0xfffc);
+        return false;
+    }
+    if (!read_descriptor(selector, vector_gp, d, place)) return false;
     const bool fits = d.is_system() && (is_task ? d.type() == 9 || (d.type() == 1 && !long_mode) : d.type() == 2) && !(selector & 4);
     if (!fits || !d.present()) {
         raise(fits ? vector_np : vector_gp, selector & 0xfffc);
@@ -168,7 +172,7 @@ bool Cpu::load_system_segment(Seg which, u16 selector) {
         if (!high.ok) return false;
         s.base |= high.value << 32;
         const bool canonical = canonical_base(s.base);
-        if ((selector | 15u) > gdtr.limit || high.value >> 40 & 0x1f || !canonical) {
+        if (high.value >> 40 & 0x1f || !canonical) {
             raise(vector_gp, canonical ? selector & 0xfffc : 0);
             return false;
         }

@@ -126,6 +126,8 @@ void Cpu::watch_apic_page() {
     flush_tlb();
 }
 
+// Paging structures on the page are guest-physical accesses, told apart from linear ones. Intel SDM vol. 3, "APIC-Access VM
+// Exits", table "Exit Qualification for APIC-Access VM Exits from Linear Accesses and Guest-Physical Accesses".
 void Cpu::apic_access(u64 gpa, u64 at, Access access, bool walking) {
     constexpr u64 by_delivery = 3, physical_delivery = 10, physical = 15;
     const u64 type = walking ? delivering_ ? physical_delivery : physical : delivering_ ? by_delivery : static_cast<u64>(access);

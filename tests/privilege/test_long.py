@@ -256,3 +256,17 @@ def test_ltr_reads_16_bytes(long_machine: Machine) -> None:
     machine.run()
     assert machine.cpu.segments.tr.base == 0x1_0000_2200
     assert machine.access(GATE64) == 0x8B
+
+
+@pytest.mark.parametrize(("load", "kind"), [("ltr ax", 0x89), ("lldt ax", 0x82)])
+def test_the_limit_of_the_gdt_comes_before_the_upper_half(long_machine: Machine, load: str, kind: int) -> None:
+    """Sixteen bytes have to be there; of a descriptor that ends behind the limit nothing more is read."""
+    machine, selector = long_machine, 0xF8
+    end = len(machine.ram)  # the upper half would lie where there is no memory
+    machine.put(end - 0x100, bytes(machine.ram[GDT : GDT + 0x100]))
+    machine.put(end - 8, descriptor(TSS, 0x67, kind, 0))
+    machine.cpu.segments.gdtr.base = end - 0x100
+    machine.code(f"mov eax, {selector}; {load}; hlt", bits=64)
+    machine.run()
+    assert machine.halted_in() == 13
+    assert machine.frame(1, 8) == [selector]

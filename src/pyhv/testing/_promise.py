@@ -26,6 +26,7 @@ _MODULES: Final = (
     "strict_vmcs",
     "strict_vmx",
     "strict_vmx_entry",
+    "strict_vmx_paging",
     "strict_state",
 )
 _found: Final[list[Promise]] = []
