@@ -25,6 +25,9 @@ STACK0: Final = 0x9000
 STACK1: Final = 0x9800
 STACK3: Final = 0xA000
 STACK_TASK: Final = 0xB000
+STACK_IST: Final = 0xC000
+TABLES: Final = 0x20000
+"""Of long mode: a first 2 MiB page, user."""
 
 # Selectors of the GDT, RPL 0.
 CODE0, DATA0, CODE3, DATA3, TASK, OTHER_TASK = 0x08, 0x10, 0x18, 0x20, 0x28, 0x30

@@ -11,7 +11,6 @@ import struct
 import pytest
 
 from pyhv import Segment
-from pyhv.testing.guest import identity_tables
 
 from .machine import (
     BEYOND,
@@ -29,8 +28,8 @@ from .machine import (
     IDT,
     INNER,
     STACK0,
-    STACK1,
     STACK3,
+    STACK_IST,
     TASK,
     TSS,
     Machine,
@@ -38,29 +37,6 @@ from .machine import (
     gate,
     long_gate,
 )
-
-TABLES = 0x20000
-IST = 0xC000
-
-
-@pytest.fixture
-def long_machine(machine: Machine) -> Machine:
-    """64-bit mode at level 0, user pages, a handler of 64-bit code for every vector."""
-    cr3 = identity_tables(machine.ram, TABLES)
-    for at in range(TABLES, TABLES + 0x8000, 8):
-        (entry,) = struct.unpack("<Q", bytes(machine.ram[at : at + 8]))
-        if entry & 1:
-            machine.put(at, struct.pack("<Q", entry | 4))
-    for number in range(256):
-        machine.put(IDT + 16 * number, long_gate(CODE64, HANDLERS + 16 * number, 14, 3))
-    machine.put(TSS, struct.pack("<IQQQQQQ", 0, STACK0, STACK1, 0, 0, IST, 0) + bytes(0x34))
-    machine.cpu.enter_long(cr3)
-    machine.cpu.segments.gdtr.base, machine.cpu.segments.gdtr.limit = GDT, 0xFF
-    machine.cpu.segments.idtr.base, machine.cpu.segments.idtr.limit = IDT, 0xFFF
-    machine.cpu.segments.tr.set(Segment(TASK, TSS, 0x67, 0x8B))
-    machine.cpu.segments.cs.selector = CODE64
-    machine.cpu.regs.rip = CODE
-    return machine
 
 
 def user(machine: Machine, selector: int = CODE64_3, *, wide: bool = True) -> None:
@@ -82,10 +58,10 @@ def test_an_interrupt_of_level_3_has_five_words_of_64_bits(long_machine: Machine
 def test_the_interrupt_stack_table_and_its_alignment(long_machine: Machine) -> None:
     machine = long_machine
     machine.put(IDT + 16 * 6, long_gate(CODE64, HANDLERS + 16 * 6, 14, ist=1))
-    machine.put(TSS + 0x24, struct.pack("<Q", IST + 7))
+    machine.put(TSS + 0x24, struct.pack("<Q", STACK_IST + 7))
     machine.code("ud2", bits=64)
     machine.run()
-    assert machine.cpu.regs.rsp == IST - 40
+    assert machine.cpu.regs.rsp == STACK_IST - 40
     assert machine.frame(5, 8) == [CODE, CODE64, 2 | 1 << 16, STACK0, DATA0]
 
 

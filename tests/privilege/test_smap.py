@@ -31,10 +31,9 @@ from .machine import (
     gate,
     long_gate,
 )
-from .test_long import long_machine as long_machine
 from .test_long import user
 
-TABLES = 0x30000
+PAGES = 0x30000
 PRESENT, WRITABLE, USER = 1, 2, 4
 SMAP, AC = 1 << 21, 1 << 18
 UD, PF = 6, 14
@@ -46,19 +45,19 @@ def pages(machine: Machine, entry_bytes: int) -> int:
     """A page table for the first 1 MiB; the GPA of its entries. User pages are those of ring 3 only."""
     for n in range(256):
         rights = PRESENT | WRITABLE | (USER if n in USERS_OWN else 0)
-        machine.put(TABLES + entry_bytes * n, (n << 12 | rights).to_bytes(entry_bytes, "little"))
-    return TABLES
+        machine.put(PAGES + entry_bytes * n, (n << 12 | rights).to_bytes(entry_bytes, "little"))
+    return PAGES
 
 
 def open_to_users(machine: Machine, at: int, entry_bytes: int) -> None:
-    place = TABLES + entry_bytes * (at >> 12)
+    place = PAGES + entry_bytes * (at >> 12)
     machine.put(place, bytes([machine.ram[place] | USER]))
 
 
 def enter_paging(machine: Machine) -> int:
     """32-bit paging and SMAP; the bytes of an entry."""
-    machine.put(TABLES + 0x1000, struct.pack("<I", pages(machine, 4) | PRESENT | WRITABLE | USER))
-    machine.cpu.regs.cr3 = TABLES + 0x1000
+    machine.put(PAGES + 0x1000, struct.pack("<I", pages(machine, 4) | PRESENT | WRITABLE | USER))
+    machine.cpu.regs.cr3 = PAGES + 0x1000
     machine.cpu.regs.cr4 = Cr4(SMAP)
     machine.cpu.regs.cr0 = Cr0(machine.cpu.regs.cr0 | 1 << 31)
     return 4
