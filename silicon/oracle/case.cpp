@@ -6,6 +6,8 @@
 #include <map>
 #include <stdexcept>
 
+#include "silicon/oracle/fx_state.h"
+
 namespace silicon::oracle {
 
 namespace {
@@ -45,10 +47,12 @@ std::string case_text(const Program& program, const Result& expected) {
     text += "at_edge = " + std::to_string(program.at_edge) + "\npattern = " + hex(program.pattern_seed) + "\n";
     text += "patch_at = " + hex(program.patch_at) + "\npatch_value = " + hex(program.patch_value) + "\n";
     put_registers(text, "before", program.before);
+    text += fx_lines("before", program.before.fx, {});
     text += "ending = " + hex(expected.ending) + "\nerror = " + hex(expected.error) +
             "\naddress = " + hex(expected.address) + "\n";
     text += "compared_flags = " + hex(compared_flags(program, expected)) + "\n";
     put_registers(text, "after", expected.after);
+    text += fx_lines("after", expected.after.fx, program.before.fx);
     text += "changed_words = " + hex(expected.change_count) + "\nchanged_hash = " + hex(expected.change_hash) + "\n";
     for (unsigned n = 0; n < std::min(expected.change_count, Result::most_changes); ++n)
         text += "memory_" + hex(expected.changes[n].address) + " = " + hex(expected.changes[n].value) + "\n";
@@ -99,6 +103,14 @@ class Reader {
         r.rflags = number(when + "_rflags");
         return r;
     }
+    // Of what the file does not name `fx` keeps its own.
+    void fx(const std::string& when, x86::FxState& fx) const {
+        try {
+            read_fx(when, fx, [&](const std::string& key) { return has(key) ? &values_.at(key) : nullptr; });
+        } catch (const std::runtime_error& error) {
+            refuse(error.what());
+        }
+    }
     [[noreturn]] void refuse(const std::string& why) const { throw std::runtime_error(path_ + ": " + why); }
 
   private:
@@ -143,6 +155,7 @@ Program read_program(const Reader& in) {
     if (p.patch_at && (p.patch_at < data_at || p.patch_at > data_at + data_bytes - 8))
         in.refuse("patch_at is outside the data pages");
     for (unsigned n = 0; n < 16; ++n) p.before.gpr[n] = in.number_or(std::string("before_") + names[n], 0);
+    in.fx("before", p.before.fx);
     p.before.rip = in.number_or("before_rip", code_at);
     p.before.rflags = in.number_or("before_rflags", x86::flag::always | x86::flag::intf);
     if (p.before.rip < code_at || p.before.rip >= code_at + code_bytes)
@@ -160,6 +173,8 @@ Case read_case(const std::string& path) {
     Case c{read_program(in), {}};
     Result& r = c.expected;
     r.after = in.registers("after");
+    r.after.fx = c.program.before.fx;
+    in.fx("after", r.after.fx);
     r.ending = u32(in.number("ending"));
     r.error = u32(in.number("error"));
     r.address = in.number("address");
@@ -190,6 +205,7 @@ std::string story(const Program& program, const Result& host, const Result& soft
     for (unsigned n = 0; n < 16; ++n) row(names[n], program.before.gpr[n], host.after.gpr[n], soft.after.gpr[n]);
     row("rip", program.before.rip, host.after.rip, soft.after.rip);
     row("rflags", program.before.rflags, host.after.rflags, soft.after.rflags);
+    text += fx_story(program.before.fx, host.after.fx, soft.after.fx);
     text += "host " + describe_ending(host) + "; soft " + describe_ending(soft) + "\ndifferences:\n";
     for (const std::string& difference : verdict.differences) text += "    " + difference + "\n";
     return text;

@@ -84,10 +84,12 @@ void pick_memory(Rng& rng, ZydisEncoderOperand& operand, unsigned bits, unsigned
     }
 }
 
-// Operands that have no size code: far pointers, table registers, cache lines, none.
-constexpr unsigned odd_sizes[] = {0, 6, 10, 64};
+// Operands that have no size code: far pointers, table registers, long doubles, cache lines, states, none.
+constexpr unsigned odd_sizes[] = {6, 10, 14, 28, 64, 94, 108, 512};
 
 unsigned bytes_of(unsigned size) { return size >= 1 && size <= 6 ? 1u << (size - 1) : 0; }
+
+ZydisRegister numbered(ZydisRegister first, u64 number) { return static_cast<ZydisRegister>(first + number); }
 
 void pick_operand(Rng& rng, const OperandForm& want, unsigned bits, u32 avoid, ZydisEncoderOperand& operand) {
     switch (want.kind) {
@@ -99,21 +101,33 @@ void pick_operand(Rng& rng, const OperandForm& want, unsigned bits, u32 avoid, Z
             operand.type = ZYDIS_OPERAND_TYPE_MEMORY;
             pick_memory(rng, operand, bits, want.size == 7 ? rng.pick(odd_sizes) : bytes_of(want.size));
             break;
+        case 8:  // XMM0 often: some take no other
+            operand.type = ZYDIS_OPERAND_TYPE_REGISTER;
+            operand.reg.value = numbered(ZYDIS_REGISTER_XMM0, rng.chance(15) ? 0 : rng.below(bits == 64 ? 16 : 8));
+            break;
+        case 9:
+            operand.type = ZYDIS_OPERAND_TYPE_REGISTER;
+            operand.reg.value = numbered(ZYDIS_REGISTER_MM0, rng.below(8));
+            break;
+        case 10:  // of two, one is ST0
+            operand.type = ZYDIS_OPERAND_TYPE_REGISTER;
+            operand.reg.value = numbered(ZYDIS_REGISTER_ST0, rng.chance(50) ? 0 : rng.below(8));
+            break;
         case 3:
             operand.type = ZYDIS_OPERAND_TYPE_IMMEDIATE;
             operand.imm.u = random_immediate(rng);
             break;
         case 4:
             operand.type = ZYDIS_OPERAND_TYPE_REGISTER;
-            operand.reg.value = static_cast<ZydisRegister>(ZYDIS_REGISTER_ES + rng.below(6));
+            operand.reg.value = numbered(ZYDIS_REGISTER_ES, rng.below(6));
             break;
         case 5:
             operand.type = ZYDIS_OPERAND_TYPE_REGISTER;
-            operand.reg.value = static_cast<ZydisRegister>(ZYDIS_REGISTER_CR0 + rng.below(9));
+            operand.reg.value = numbered(ZYDIS_REGISTER_CR0, rng.below(9));
             break;
         case 6:
             operand.type = ZYDIS_OPERAND_TYPE_REGISTER;
-            operand.reg.value = static_cast<ZydisRegister>(ZYDIS_REGISTER_DR0 + rng.below(8));
+            operand.reg.value = numbered(ZYDIS_REGISTER_DR0, rng.below(8));
             break;
         default: break;
     }

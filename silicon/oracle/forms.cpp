@@ -48,17 +48,20 @@ Form form_of(const Op& op) {
     return form;
 }
 
+// As the decoder numbers sizes and kinds of operands (x86::operand_key); kind 0: none that a row could have.
 unsigned size_code(const ZydisDecodedOperand& operand) {
     switch (operand.size) {
+        case 0: return 0;
         case 8: return 1;
         case 16: return 2;
         case 32: return 3;
         case 64: return 4;
-        default: return 0;
+        case 128: return 5;
+        case 256: return 6;
+        default: return 7;
     }
 }
 
-// As x86::operand_key numbers them; 0: none that a row could have.
 unsigned kind_of(const ZydisDecodedOperand& operand) {
     if (operand.type == ZYDIS_OPERAND_TYPE_IMMEDIATE) return 3;
     if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) return 2;
@@ -67,7 +70,14 @@ unsigned kind_of(const ZydisDecodedOperand& operand) {
         case ZYDIS_REGCLASS_SEGMENT: return 4;
         case ZYDIS_REGCLASS_CONTROL: return 5;
         case ZYDIS_REGCLASS_DEBUG: return 6;
-        default: return 1;
+        case ZYDIS_REGCLASS_XMM: return 8;
+        case ZYDIS_REGCLASS_MMX: return 9;
+        case ZYDIS_REGCLASS_X87: return 10;
+        case ZYDIS_REGCLASS_GPR8:
+        case ZYDIS_REGCLASS_GPR16:
+        case ZYDIS_REGCLASS_GPR32:
+        case ZYDIS_REGCLASS_GPR64: return 1;
+        default: return 0;
     }
 }
 
@@ -76,7 +86,7 @@ bool fits(const Form& form, const ZydisDecodedInstruction& insn, const ZydisDeco
     for (unsigned n = 0; n < form.operand_count; ++n) {
         const auto& want = form.operands[n];
         if (kind_of(operands[n]) != want.kind) return false;
-        if (want.kind <= 2 && want.size >= 1 && want.size <= 4 && size_code(operands[n]) != want.size) return false;
+        if (want.kind <= 2 && size_code(operands[n]) != want.size) return false;
     }
     return true;
 }
@@ -93,7 +103,6 @@ Forms::Forms() {
 void Forms::add(const Op& op) {
     const Row* row = op.row;
     const u32 mnemonic = u32(op.key >> 48);
-    if (row->unit != x86::Unit::None) return;  // x87 and SIMD registers are not compared yet
     if (!row->oracle || !x86::host_has(row->feature) || leaves_the_program(mnemonic)) return;
     auto [place, is_new] = places_[row].try_emplace(mnemonic, unsigned(units_.size()));
     if (is_new) {

@@ -1,9 +1,11 @@
 #include "silicon/oracle/generate.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "silicon/oracle/encode.h"
+#include "silicon/oracle/vectors.h"
 
 namespace silicon::oracle {
 
@@ -45,7 +47,8 @@ u64 Generator::target(unsigned size_bytes) {
     if (kind >= 97) at = data_at + edge;
     if (kind == 98) at = u64{1} << 47 ^ (u64{0} - rng_.below(32));
     if (kind == 99) at = rng_.next();
-    if (size_bytes > 1 && rng_.chance(size_bytes == 16 ? 85 : 50)) at &= ~u64{size_bytes - 1};
+    const u64 alignment = std::bit_floor(std::min(size_bytes | 1u, 16u));
+    if (rng_.chance(size_bytes >= 16 ? 85 : 50)) at &= ~(alignment - 1);
     return at;
 }
 
@@ -83,6 +86,7 @@ u64 Generator::interesting() {
 
 void Generator::fill_registers(Draft& draft) {
     Registers& r = draft.program.before;
+    r.fx = random_fx(rng_);
     for (u64& value : r.gpr) value = interesting();
     if (rng_.chance(60)) r.gpr[rcx] = rng_.below(70);
     for (const unsigned pointer : {rsi, rdi, rsp}) {

@@ -17,6 +17,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "silicon/x86_64/host_float.h"
+
 namespace silicon::oracle {
 
 namespace {
@@ -35,18 +37,22 @@ struct State {
     u16 pad;
     u64 sets_fs;
     u64 stack_selector;
+    u32 own_mxcsr;
+    alignas(256) x86::FxState fx_before;
+    alignas(256) x86::FxState fx_after;
 };
 static_assert(offsetof(State, rip) == 0x80 && offsetof(State, rflags) == 0x88 && offsetof(State, host_rsp) == 0x90);
 static_assert(offsetof(State, host_fs) == 0x98 && offsetof(State, inside) == 0xa0 &&
               offsetof(State, data_selector) == 0xa8);
 static_assert(offsetof(State, far_offset) == 0xb0 && offsetof(State, sets_fs) == 0xb8);
-static_assert(offsetof(State, stack_selector) == 0xc0);
+static_assert(offsetof(State, stack_selector) == 0xc0 && offsetof(State, own_mxcsr) == 0xc8);
+static_assert(offsetof(State, fx_before) == 0x100 && offsetof(State, fx_after) == 0x300);
 static_assert(state_at == 0x1ffe0000 && end_at == 0x1fff0000);
 
 }  // namespace
 
 // Enter: remember the host's stack and FS base, take the program's registers, jump. The end stub is copied to `end_at`:
-// it keeps the registers without touching the flags, then goes back to who called enter. GCC's own registers are saved
+// it keeps the registers without touching the flags, then goes back to who called enter, x87 and MXCSR as C++ has them. GCC's own registers are saved
 // on the host's stack. `oracle_recover` is where a signal handler returns to after a fault.
 asm(R"(
     .set S, 0x1ffe0000
@@ -64,7 +70,8 @@ asm(R"(
     mov %rax, S+0x98
     xor %eax, %eax
     wrfsbase %rax
-1:  mov S+0xa8, %eax
+1:  fxrstor64 S+0x100
+    mov S+0xa8, %eax
     mov %eax, %ds
     mov %eax, %es
     movq $1, S+0xa0
@@ -117,6 +124,7 @@ oracle_end:
     mov %r13, S+0x68
     mov %r14, S+0x70
     mov %r15, S+0x78
+    fxsave64 S+0x300
     mov $0x2b, %eax
     mov %eax, %ss
     mov $(S+0x1000), %esp
@@ -127,6 +135,8 @@ oracle_recover:
     push $0x202
     popfq
     movq $0, S+0xa0
+    fninit
+    ldmxcsr S+0xc8
     cmpq $0, S+0xb8
     je 1f
     mov S+0x98, %rax
@@ -174,8 +184,11 @@ void on_signal(int number, siginfo_t*, void* context) {
     }
     if (s.sets_fs) asm volatile("wrfsbase %0" ::"r"(s.host_fs));
     s.inside = 0;
-    auto& gregs = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
+    auto& machine = static_cast<ucontext_t*>(context)->uc_mcontext;
+    auto& gregs = machine.gregs;
     Result& r = *the_result;
+    static_assert(sizeof *machine.fpregs == sizeof r.after.fx);
+    std::memcpy(&r.after.fx, machine.fpregs, sizeof r.after.fx);
     for (unsigned n = 0; n < 16; ++n) r.after.gpr[n] = static_cast<u64>(gregs[own_registers[n]]);
     r.after.rip = static_cast<u64>(gregs[REG_RIP]);
     if ((gregs[REG_CSGSFS] & 0xffff) == code16_selector) r.after.rip += code_base(16);
@@ -204,6 +217,7 @@ void run_job(Job& job) {
     s.rflags = job.before.rflags;
     s.data_selector = job.bits == 64 ? 0 : job.bits == 32 ? 0x2b : data16_selector;
     s.stack_selector = job.bits == 16 ? data16_selector : 0x2b;
+    s.fx_before = job.before.fx;
     s.far_offset = static_cast<u32>(job.before.rip - code_base(job.bits));
     s.far_selector = job.bits == 16 ? code16_selector : 0x23;
     if (job.patch_at) std::memcpy(reinterpret_cast<void*>(job.patch_at), &job.patch_value, 8);
@@ -217,6 +231,7 @@ void run_job(Job& job) {
         std::memcpy(r.after.gpr, s.gpr, sizeof s.gpr);
         r.after.rflags = s.rflags;
         r.after.rip = end_for(job.bits);
+        r.after.fx = s.fx_after;
     }
     collect_changes(the_shared->pattern, data_page, r);
 }
@@ -243,6 +258,7 @@ void place_pages(int code_file) {
     mprotect(end, page_bytes, PROT_READ | PROT_EXEC);
     State& s = state();
     s.sets_fs = child_has_fs_base();
+    s.own_mxcsr = x86::mxcsr::initial;
 }
 
 // The segments of 16-bit code. False: this kernel has no modify_ldt.

@@ -3,6 +3,9 @@
 #include <cstdio>
 #include <cstring>
 
+#include "silicon/oracle/fx_state.h"
+#include "silicon/oracle/unjudged.h"
+
 namespace silicon::oracle {
 
 using x86::flag::all;
@@ -28,9 +31,10 @@ void compare_registers(const Program& program, const Result& host, const Result&
         if ((host.after.gpr[n] ^ soft.after.gpr[n]) & mask)
             out.push_back(both(names[n], host.after.gpr[n], soft.after.gpr[n]));
     if (host.after.rip != soft.after.rip) out.push_back(both("rip", host.after.rip, soft.after.rip));
-    const u64 flags = compared_flags(program, host);
+    const u64 compared = compared_flags(program, host), flags = compared & all;
     if ((host.after.rflags ^ soft.after.rflags) & flags)
         out.push_back(both("rflags", host.after.rflags & flags, soft.after.rflags & flags));
+    compare_fx(program.bits, host.after.fx, soft.after.fx, compared, out);
 }
 
 void compare_memory(const Result& host, const Result& soft, std::vector<std::string>& out) {
@@ -79,7 +83,7 @@ u64 compared_flags(const Program& program, const Result& result) {
     if (step >= 0 && size_t(step) < program.ignored.size()) ignored = program.ignored[size_t(step)];
     else
         for (const u64 flags : program.ignored) ignored |= flags;
-    return all & ~rf & ~ignored;
+    return (status_bits | (all & ~rf)) & ~ignored;
 }
 
 Verdict compare(const Program& program, const Result& host, const Result& soft) {
@@ -114,56 +118,6 @@ void Judge::use_pattern(u64 seed) {
     has_pattern_ = true;
 }
 
-namespace {
-
-// A jump into the middle of something: what is executed there need not be of the table.
-bool went_astray(const Program& program, const Result& soft) {
-    const bool in_code = soft.after.rip >= code_at && soft.after.rip < code_at + code_bytes;
-    return soft.ending < ended && in_code && program.step_at(soft.after.rip) < 0;
-}
-
-// CALL to an address that is not canonical with a stack that faults: the SDM checks the target first, AMD pushes first.
-// POPA that faults half-way: AMD has already loaded the registers before.
-bool vendors_differ(const Program& program, const Result& host, const Result& soft) {
-    const int step = program.step_at(soft.after.rip);
-    if (step < 0 || size_t(step) >= program.steps.size() || host.after.rip != soft.after.rip) return false;
-    const Decoded d = decode(program.steps[size_t(step)].bytes, program.steps[size_t(step)].length, program.bits);
-    if (!d.ok()) return false;
-    switch (d.insn.mnemonic) {
-        case ZYDIS_MNEMONIC_CALL:
-            return soft.ending == x86::vector_gp && (host.ending == x86::vector_pf || host.ending == x86::vector_ss);
-        case ZYDIS_MNEMONIC_POPA:
-        case ZYDIS_MNEMONIC_POPAD:
-            return soft.ending < ended && soft.ending == host.ending && soft.address == host.address;
-        default: return false;
-    }
-}
-
-// An access over the end of a 4 GiB segment: the SDM leaves open whether it faults (vol. 3, "Limit Checking"). The
-// program stopped at a fault, so the registers are those of the instruction.
-bool over_the_end(const Program& program, const Result& host, const Result& soft) {
-    const auto is_limit = [](u32 ending) { return ending == x86::vector_gp || ending == x86::vector_ss; };
-    const int step = program.step_at(soft.after.rip);
-    if (program.bits != 32 || !(is_limit(host.ending) || is_limit(soft.ending)) || step < 0 ||
-        size_t(step) >= program.steps.size())
-        return false;
-    const Decoded d = decode(program.steps[size_t(step)].bytes, program.steps[size_t(step)].length, 32);
-    const auto value = [&](ZydisRegister reg) {
-        return reg == ZYDIS_REGISTER_NONE ? 0
-                                          : u32(soft.after.gpr[ZydisRegisterGetId(
-                                                ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg))]);
-    };
-    for (unsigned n = 0; d.ok() && n < d.insn.operand_count; ++n) {
-        const auto& mem = d.operands[n].mem;
-        if (d.operands[n].type != ZYDIS_OPERAND_TYPE_MEMORY) continue;
-        const u32 at = value(mem.base) + value(mem.index) * mem.scale + u32(mem.disp.value);
-        if (u32(at + 64) < 128) return true;
-    }
-    return false;
-}
-
-}  // namespace
-
 // Not judged: what ran away, what touched memory that only the child has, what the manuals leave to the processor.
 Verdict Judge::weigh(const Program& program, const Result& on_host, const Result& on_soft) {
     if (on_soft.ending == timed_out || on_host.ending == escaped || went_astray(program, on_soft))
@@ -175,8 +129,7 @@ Verdict Judge::weigh(const Program& program, const Result& on_host, const Result
     const int step = program.step_at(host_result.after.rip);
     if (trap) host_result.after.rip -= step > 0 ? program.steps[size_t(step) - 1].length : 1;
     Verdict v = compare(program, host_result, on_soft);
-    if (v.kind == Verdict::Differs && vendors_differ(program, on_host, on_soft)) return {Verdict::NotJudged, {}};
-    if (v.kind == Verdict::Differs && over_the_end(program, on_host, on_soft)) return {Verdict::NotJudged, {}};
+    if (v.kind == Verdict::Differs && is_left_open(program, on_host, on_soft)) return {Verdict::NotJudged, {}};
     // Into the middle of an instruction, or another program's: what is executed there need not be of the table.
     const u64 out = program.before.rip + slot_bytes - 8;
     const auto is_own = [&](u64 rip) { return program.step_at(rip) >= 0 || rip == out; };
@@ -232,7 +185,7 @@ bool Judge::differs(const Program& program) {
     return judge_one(program, on_host, on_soft).kind == Verdict::Differs;
 }
 
-// Drops instructions, then sets registers to 0, while the difference stays.
+// Drops instructions, then sets registers to 0 and x87 and SSE state to the usual, while the difference stays.
 Program Judge::minimise(const Program& program) {
     Program best = program;
     for (size_t n = best.steps.size(); n-- > 0 && best.steps.size() > 1;) {
@@ -246,7 +199,15 @@ Program Judge::minimise(const Program& program) {
         value = 0;
         if (kept && !differs(best)) value = kept;
     }
-    return best;
+    const x86::FxState whole = best.before.fx;
+    best.before.fx = x86::FxState{};
+    if (differs(best)) return best;
+    best.before.fx = whole;
+    for (unsigned n = 0;; ++n) {
+        const x86::FxState kept = best.before.fx;
+        if (!reset_part(best.before.fx, n)) return best;
+        if (!differs(best)) best.before.fx = kept;
+    }
 }
 
 }  // namespace silicon::oracle

@@ -16,7 +16,7 @@ struct Verdict {
     std::vector<std::string> differences;  // "rax: host 0x1, soft 0x2"
 };
 
-// What to compare when `program` has ended as `result` says: RFLAGS bits.
+// What to compare when `program` has ended as `result` says: flags as Step has them.
 u64 compared_flags(const Program& program, const Result& result);
 Verdict compare(const Program& program, const Result& host, const Result& soft);
 std::string describe_ending(const Result& result);

@@ -10,6 +10,7 @@
 #include <array>
 
 #include "silicon/types.h"
+#include "silicon/x86_64/state.h"
 
 namespace silicon::oracle {
 
@@ -34,6 +35,7 @@ struct Registers {
     u64 gpr[16];
     u64 rip;
     u64 rflags;
+    x86::FxState fx;  // x87 registers by their place on the stack, as FXSAVE has them
 };
 
 // One changed 8-byte word of the data pages.

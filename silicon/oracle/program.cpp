@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "silicon/oracle/rng.h"
+#include "silicon/oracle/vectors.h"
 
 namespace silicon::oracle {
 
@@ -95,9 +96,22 @@ void write_way_out(unsigned slot, unsigned bits, u8* code_area) {
     write_jump(code_area + (at - code_at), at, bits);
 }
 
-// Words that make carries, signs, zeros and pointers likely.
+// Eight bytes of lanes, or sixteen with a long double. What it wrote beyond the first eight.
+static size_t put_vector(Rng& rng, u8* to, size_t room) {
+    if (room >= 16 && rng.chance(20)) {
+        std::memset(to, 0, 16);
+        random_float80(rng, to);
+        return 8;
+    }
+    const u64 lanes = random_lanes(rng);
+    std::memcpy(to, &lanes, 8);
+    return 0;
+}
+
+// Words that make carries, signs, zeros and pointers likely, and what floating point and SIMD make of.
 void make_pattern(u64 seed, Pattern& pattern) {
     Rng rng(seed);
+    const bool with_vectors = seed & pattern_with_vectors;
     const u64 edges[] = {0,    0,           ~u64{0}, 1, u64{1} << 63, 0x7fff'ffff'ffff'ffff, 0x8000'0000'8000'0000,
                          0x80, 0xffff'ffff, 0x8000};
     for (size_t at = 0; at < pattern.size(); at += 8) {
@@ -107,6 +121,7 @@ void make_pattern(u64 seed, Pattern& pattern) {
         else if (kind < 6) word &= 0x7f;
         else if (kind < 7) word = data_at + (word & 0x3fff);
         std::memcpy(pattern.data() + at, &word, 8);
+        if (with_vectors && rng.chance(60)) at += put_vector(rng, pattern.data() + at, pattern.size() - at);
     }
 }
 

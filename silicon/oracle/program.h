@@ -16,7 +16,7 @@ struct Step {
     int unit = -1;        // place in Forms::units; -1: nothing of the table (invalid on both sides)
     u8 branch_bytes = 0;  // of the relative displacement at the end
     u8 skip = 0;          // instructions that a taken branch jumps over
-    u64 undefined = 0;    // flags it may leave undefined
+    u64 undefined = 0;    // flags it may leave undefined: RFLAGS, and the x87 status word from `status_shift` on
     u64 defines = 0;      // flags it writes in any case
     u64 reads = 0;
     bool branches = false;
@@ -50,6 +50,8 @@ std::vector<u8> code_of(const Program& program);
 void write_code(const Program& program, u8* code_area);
 constexpr unsigned most_jump_bytes = 8;
 void write_way_out(unsigned slot, unsigned bits, u8* code_area);
+// Seeds with this bit give memory with floating-point and packed values too.
+inline constexpr u64 pattern_with_vectors = u64{1} << 63;
 void make_pattern(u64 seed, Pattern& pattern);
 
 std::string hex_bytes(const u8* bytes, size_t count);

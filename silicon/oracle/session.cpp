@@ -101,7 +101,7 @@ int Session::run() {
         if (options_.count && judged_ >= options_.count) break;
         if (options_.seconds > 0 && now() - began >= options_.seconds) break;
         if (failed_ >= options_.failures) break;
-        const u64 pattern = seeds.next();
+        const u64 pattern = seeds.next();  // half of them with vectors
         const unsigned bits = generator_.pick_bits();
         programs_.clear();
         for (unsigned n = 0; n < batch_size; ++n) programs_.push_back(generator_.make(n, bits, pattern));

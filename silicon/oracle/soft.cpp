@@ -96,6 +96,7 @@ void Soft::set_state(const Job& job) {
     std::memcpy(cpu.gpr, job.before.gpr, sizeof job.before.gpr);
     cpu.rip = job.before.rip - code_base(job.bits);
     cpu.rflags = job.before.rflags;
+    cpu.set_fx_image(job.before.fx);
     cpu.cr0 = cr0::pe | cr0::mp | cr0::et | cr0::ne | cr0::wp | cr0::am | cr0::pg;
     cpu.cr3 = tables;
     cpu.cr4 = cr4::pae | cr4::osfxsr | cr4::osxmmexcpt;
@@ -157,6 +158,7 @@ void Soft::run(const Job& job, Result& result) {
     std::memcpy(result.after.gpr, cpu_->gpr, sizeof result.after.gpr);
     result.after.rip = linear_rip();
     result.after.rflags = cpu_->rflags;
+    result.after.fx = cpu_->fx_image();
     collect_changes(pattern_, [&](u64 n) { return data + n * page_bytes; }, result);
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -61,6 +62,28 @@ def test_a_case_with_a_wrong_expectation_differs(oracle: Path, tmp_path: Path) -
     done = run(oracle, "--replay", path)
     assert done.returncode == 1
     assert "rbx" in done.stdout
+
+
+@pytest.mark.parametrize("register", ["xmm1", "mxcsr", "st0", "fsw"])
+def test_a_wrong_vector_register_is_named(oracle: Path, tmp_path: Path, register: str) -> None:
+    """A case's `after_` value of a register counts, and stays what it was before where the file has none."""
+    text = (Path(__file__).parent / "cases/paddd_wraps_each_lane.toml").read_text()
+    before = re.findall(rf"^(?:before|after)_{register} = (0x\w+)$", text, re.MULTILINE)[-1]
+    kept = [line for line in text.splitlines() if not line.startswith(f"after_{register} ")]
+    path = tmp_path / "wrong.toml"
+    path.write_text("\n".join([*kept, f"after_{register} = {int(before, 0) ^ 0x100:#x}"]) + "\n")
+    done = run(oracle, "--replay", path)
+    assert done.returncode == 1
+    assert f"{register} " in done.stdout.partition("expected (as host)")[2]
+
+
+def test_a_register_that_is_too_wide_is_refused(oracle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "wide.toml"
+    path.write_text('code = "90"\nbefore_st0 = 0x' + "1" * 21 + "\n")
+    done = run(oracle, "--record", path)
+    assert done.returncode == 2
+    assert "before_st0" in done.stderr
+    assert "20" in done.stderr
 
 
 def test_a_family_that_does_not_exist_is_wrong_use(oracle: Path) -> None:

@@ -1,0 +1,87 @@
+#include "silicon/oracle/unjudged.h"
+
+#include <algorithm>
+
+#include "silicon/x86_64/event.h"
+
+namespace silicon::oracle {
+
+namespace {
+
+// The instruction at which a program stopped; its registers are those before it.
+struct Stopped {
+    const Program& program;
+    const Result &host, &soft;
+    Decoded d;
+
+    u64 gpr(ZydisRegister reg) const {
+        if (reg == ZYDIS_REGISTER_NONE) return 0;
+        const ZydisRegister whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
+        if (whole == ZYDIS_REGISTER_RIP) return soft.after.rip + d.insn.length;
+        return soft.after.gpr[ZydisRegisterGetId(whole)];
+    }
+    // The offset in the segment.
+    u64 address(const ZydisDecodedOperand& operand) const {
+        const auto& mem = operand.mem;
+        const u64 at = gpr(mem.base) + gpr(mem.index) * mem.scale + u64(mem.disp.value);
+        return d.insn.address_width == 64 ? at : d.insn.address_width == 32 ? u32(at) : u16(at);
+    }
+    template <class Test>
+    bool any_memory(Test test) const {
+        for (unsigned n = 0; n < d.insn.operand_count; ++n)
+            if (d.operands[n].type == ZYDIS_OPERAND_TYPE_MEMORY && test(d.operands[n])) return true;
+        return false;
+    }
+};
+
+bool is_limit(u32 ending) { return ending == x86::vector_gp || ending == x86::vector_ss; }
+
+// CALL to an address that is not canonical with a stack that faults: the SDM checks the target first, AMD pushes first.
+// POPA that faults half-way: AMD has already loaded the registers before.
+bool vendors_differ(const Stopped& s) {
+    if (s.host.after.rip != s.soft.after.rip) return false;
+    switch (s.d.insn.mnemonic) {
+        case ZYDIS_MNEMONIC_CALL:
+            return s.soft.ending == x86::vector_gp &&
+                   (s.host.ending == x86::vector_pf || s.host.ending == x86::vector_ss);
+        case ZYDIS_MNEMONIC_POPA:
+        case ZYDIS_MNEMONIC_POPAD:
+            return s.soft.ending < ended && s.soft.ending == s.host.ending && s.soft.address == s.host.address;
+        default: return false;
+    }
+}
+
+// An access over the end of a 4 GiB segment: the SDM leaves open whether it faults (vol. 3, "Limit Checking").
+bool over_the_end(const Stopped& s) {
+    if (s.program.bits != 32 || !(is_limit(s.host.ending) || is_limit(s.soft.ending))) return false;
+    return s.any_memory([&](const ZydisDecodedOperand& operand) {
+        const u32 reach = std::max(64u, operand.size / 8u);
+        return u32(s.address(operand) + reach) < 2 * reach;
+    });
+}
+
+// An operand on the stack that is neither aligned nor inside its segment: #GP or #SS, of which the SDM does not say which
+// comes first (vol. 3, "Priority Among Simultaneous Exceptions and Interrupts" has both in one class).
+bool misaligned_and_outside(const Stopped& s) {
+    if (!is_limit(s.host.ending) || !is_limit(s.soft.ending)) return false;
+    return s.any_memory([&](const ZydisDecodedOperand& operand) {
+        return operand.mem.segment == ZYDIS_REGISTER_SS && operand.size >= 128 && s.address(operand) & 15;
+    });
+}
+
+}  // namespace
+
+bool went_astray(const Program& program, const Result& soft) {
+    const bool in_code = soft.after.rip >= code_at && soft.after.rip < code_at + code_bytes;
+    return soft.ending < ended && in_code && program.step_at(soft.after.rip) < 0;
+}
+
+bool is_left_open(const Program& program, const Result& host, const Result& soft) {
+    const int n = program.step_at(soft.after.rip);
+    if (n < 0 || size_t(n) >= program.steps.size()) return false;
+    const Step& step = program.steps[size_t(n)];
+    const Stopped s{program, host, soft, decode(step.bytes, step.length, program.bits)};
+    return s.d.ok() && (vendors_differ(s) || over_the_end(s) || misaligned_and_outside(s));
+}
+
+}  // namespace silicon::oracle
