@@ -10,10 +10,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import gen_constants
 import gen_docs
+import gen_headers
 import gen_instructions
 from spec_api import ROOT
 
-GENERATORS = (gen_constants, gen_docs, gen_instructions)
+GENERATORS = (gen_constants, gen_docs, gen_headers, gen_instructions)
 
 
 def main() -> int:

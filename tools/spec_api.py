@@ -45,6 +45,26 @@ class Enum:
     doc: str
     flags: bool
     values: dict[str, int]
+    is_c_type: bool = False  # the name is that of a C enum
+    own_type: str = ""  # the name is that of this integer type, which no `[[typedef]]` gives
+
+
+@dataclass(frozen=True, slots=True)
+class Struct:
+    """One row of `[[struct]]`: fields as [type, name], size in bytes."""
+
+    name: str
+    doc: str
+    fields: tuple[tuple[str, str], ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Typedef:
+    """One row of `[[typedef]]`."""
+
+    type: str
+    doc: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +76,14 @@ class Api:
     functions: tuple[Function, ...]
     enums: tuple[Enum, ...]
     integers: dict[str, tuple[int, str]]  # constants: value and doc
-    pointer_typedefs: frozenset[str]
+    integer_types: dict[str, str]  # of these constants
+    structs: tuple[Struct, ...]
+    typedefs: dict[str, Typedef]
+
+    @property
+    def pointer_typedefs(self) -> frozenset[str]:
+        """Types that hide a pointer."""
+        return frozenset(name for name, typedef in self.typedefs.items() if "*" in typedef.type)
 
 
 def _function(row: dict[str, Any]) -> Function:
@@ -74,6 +101,16 @@ def _function(row: dict[str, Any]) -> Function:
     )
 
 
+def _enum(row: dict[str, Any], typedefs: frozenset[str]) -> Enum:
+    name, type_ = row["name"], row["type"]
+    own = "" if row.get("anonymous") or name in typedefs or not name.endswith("_t") or "enum" in type_ else type_
+    return Enum(name, row["doc"], row.get("flags", False), row["values"], type_.endswith("(C enum)"), own)
+
+
+def _struct(row: dict[str, Any]) -> Struct:
+    return Struct(row["name"], row["doc"], tuple((kind, name) for kind, name in row["fields"]), row["size"])
+
+
 def _integers(rows: list[dict[str, Any]]) -> dict[str, tuple[int, str]]:
     numbers = (row for row in rows if row["kind"] in ("integer", "integer_hex"))
     return {row["name"]: (int(str(row["value"]), 0), row["doc"]) for row in numbers}
@@ -86,9 +123,11 @@ def load(name: str) -> Api:
         arch=data["arch"],
         covers_up_to=data["covers_up_to"],
         functions=tuple(_function(row) for row in data["function"]),
-        enums=tuple(Enum(row["name"], row["doc"], row.get("flags", False), row["values"]) for row in data["enum"]),
+        enums=tuple(_enum(row, frozenset(t["name"] for t in data["typedef"])) for row in data["enum"]),
         integers=_integers(data["constant"]),
-        pointer_typedefs=frozenset(row["name"] for row in data["typedef"] if "*" in row["type"]),
+        integer_types={row["name"]: row["type"] for row in data["constant"]},
+        structs=tuple(_struct(row) for row in data["struct"]),
+        typedefs={row["name"]: Typedef(row["type"], row["doc"]) for row in data["typedef"]},
     )
 
 
