@@ -45,7 +45,8 @@ std::string case_text(const Program& program, const Result& expected) {
     text += source_of(program, "#     ");
     text += "bits = " + std::to_string(program.bits) + "\ncode = \"" + hex_bytes(code.data(), code.size()) + "\"\n";
     text += "at_edge = " + std::to_string(program.at_edge) + "\npattern = " + hex(program.pattern_seed) + "\n";
-    text += "patch_at = " + hex(program.patch_at) + "\npatch_value = " + hex(program.patch_value) + "\n";
+    for (const Change& patch : program.patches)
+        if (patch.address) text += "patch_" + hex(patch.address) + " = " + hex(patch.value) + "\n";
     put_registers(text, "before", program.before);
     text += fx_lines("before", program.before.fx, {});
     text += "ending = " + hex(expected.ending) + "\nerror = " + hex(expected.error) +
@@ -142,6 +143,17 @@ void split_steps(const std::vector<u8>& code, Program& program) {
 
 namespace {
 
+// `patch_ADDRESS = VALUE`, as many as there are; files from before had one, as patch_at and patch_value.
+void read_patches(const Reader& in, Program& p) {
+    const auto patch = [&](const std::string& key, u64 address, u64 value) {
+        if (address && !p.patch(address, value))
+            in.refuse(key + ": up to " + std::to_string(most_patches) + " words in pages that can be written would do");
+    };
+    patch("patch_at", in.number_or("patch_at", 0), in.number_or("patch_value", 0));
+    for (const auto& [key, value] : in.values())
+        if (key.starts_with("patch_0x")) patch(key, std::stoull(key.substr(6), nullptr, 0), in.number(key));
+}
+
 Program read_program(const Reader& in) {
     Program p;
     p.bits = unsigned(in.number_or("bits", 64));
@@ -150,10 +162,7 @@ Program read_program(const Reader& in) {
     split_steps(read_code(in), p);
     p.at_edge = in.number_or("at_edge", 0);
     p.pattern_seed = in.number_or("pattern", 1);
-    p.patch_at = in.number_or("patch_at", 0);
-    p.patch_value = in.number_or("patch_value", 0);
-    if (p.patch_at && (p.patch_at < data_at || p.patch_at > data_at + data_bytes - 8))
-        in.refuse("patch_at is outside the data pages");
+    read_patches(in, p);
     for (unsigned n = 0; n < 16; ++n) p.before.gpr[n] = in.number_or(std::string("before_") + names[n], 0);
     in.fx("before", p.before.fx);
     p.before.rip = in.number_or("before_rip", code_at);
@@ -191,7 +200,8 @@ std::string story(const Program& program, const Result& host, const Result& soft
     std::string text =
         "program (" + std::to_string(program.bits) + " bits), memory pattern " + hex(program.pattern_seed) + ":\n";
     text += source_of(program, "    ");
-    if (program.patch_at) text += "    with [" + hex(program.patch_at) + "] = " + hex(program.patch_value) + "\n";
+    for (const Change& patch : program.patches)
+        if (patch.address) text += "    with [" + hex(patch.address) + "] = " + hex(patch.value) + "\n";
     char line[160];
     text +=
         "state:   before              host after          soft after          (registers that stay 0 are left out)\n";

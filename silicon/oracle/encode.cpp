@@ -85,13 +85,14 @@ void pick_memory(Rng& rng, ZydisEncoderOperand& operand, unsigned bits, unsigned
 }
 
 // Operands that have no size code: far pointers, table registers, long doubles, cache lines, states, none.
-constexpr unsigned odd_sizes[] = {6, 10, 14, 28, 64, 94, 108, 512};
+constexpr u16 odd_sizes[] = {6, 10, 14, 28, 64, 94, 108, 512};
 
 unsigned bytes_of(unsigned size) { return size >= 1 && size <= 6 ? 1u << (size - 1) : 0; }
 
 ZydisRegister numbered(ZydisRegister first, u64 number) { return static_cast<ZydisRegister>(first + number); }
 
-void pick_operand(Rng& rng, const OperandForm& want, unsigned bits, u32 avoid, ZydisEncoderOperand& operand) {
+void pick_operand(Rng& rng, const OperandForm& want, unsigned bits, u32 avoid, unsigned odd_bytes,
+                  ZydisEncoderOperand& operand) {
     switch (want.kind) {
         case 1:
             operand.type = ZYDIS_OPERAND_TYPE_REGISTER;
@@ -99,7 +100,7 @@ void pick_operand(Rng& rng, const OperandForm& want, unsigned bits, u32 avoid, Z
             break;
         case 2:
             operand.type = ZYDIS_OPERAND_TYPE_MEMORY;
-            pick_memory(rng, operand, bits, want.size == 7 ? rng.pick(odd_sizes) : bytes_of(want.size));
+            pick_memory(rng, operand, bits, want.size == 7 ? odd_bytes : bytes_of(want.size));
             break;
         case 8:  // XMM0 often: some take no other
             operand.type = ZYDIS_OPERAND_TYPE_REGISTER;
@@ -164,7 +165,7 @@ ZydisMachineMode machine_mode(unsigned bits) {
 
 }  // namespace
 
-bool encode_form(Rng& rng, const Unit& unit, const Form& form, unsigned bits, u32 avoid, Step& step) {
+bool encode_form(Rng& rng, const Unit& unit, Form& form, unsigned bits, u32 avoid, Step& step) {
     const bool relative = is_relative_branch(unit.mnemonic) && form.operand_count == 1 && form.operands[0].kind == 3;
     const bool call = unit.mnemonic == ZYDIS_MNEMONIC_CALL;
     const u8 branch_bytes = !relative ? 0 : !call ? 1 : bits == 16 ? 2 : 4;
@@ -174,14 +175,17 @@ bool encode_form(Rng& rng, const Unit& unit, const Form& form, unsigned bits, u3
         request.mnemonic = unit.mnemonic;
         request.operand_count = ZyanU8(form.operand_count);
         if (form.lock) request.prefixes |= ZYDIS_ATTRIB_HAS_LOCK;
+        const u16 odd_bytes = form.odd_bytes && rng.chance(60) ? form.odd_bytes : rng.pick(odd_sizes);
         for (unsigned n = 0; n < form.operand_count; ++n)
-            pick_operand(rng, form.operands[n], bits, n == 0 ? avoid : 0, request.operands[n]);
+            pick_operand(rng, form.operands[n], bits, n == 0 ? avoid : 0, odd_bytes, request.operands[n]);
         if (unit.row->counted && form.operands[form.operand_count - 1].kind == 1)
             request.operands[form.operand_count - 1].reg.value = ZYDIS_REGISTER_CL;
         fit_immediates(request, form, attempt);
         if (relative) ask_for_branch(request, branch_bytes);
         ZyanUSize length = sizeof step.bytes;
         if (!ZYAN_SUCCESS(ZydisEncoderEncodeInstruction(&request, step.bytes, &length))) continue;
+        form.encodes = true;
+        form.odd_bytes = odd_bytes;
         step.length = u8(length);
         step.branch_bytes = branch_bytes;
         if (form.rep && length < 15) {
@@ -191,6 +195,7 @@ bool encode_form(Rng& rng, const Unit& unit, const Form& form, unsigned bits, u3
         }
         return true;
     }
+    if (form.misses < 255) ++form.misses;
     return false;
 }
 

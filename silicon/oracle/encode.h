@@ -8,7 +8,7 @@
 namespace silicon::oracle {
 
 // `avoid`: general registers (bits by number) that should not be overwritten; a wish only. False: no such encoding.
-bool encode_form(Rng& rng, const Unit& unit, const Form& form, unsigned bits, u32 avoid, Step& step);
+bool encode_form(Rng& rng, const Unit& unit, Form& form, unsigned bits, u32 avoid, Step& step);
 bool is_relative_branch(ZydisMnemonic mnemonic);
 u64 random_immediate(Rng& rng);
 

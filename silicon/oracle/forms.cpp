@@ -39,7 +39,7 @@ bool leaves_the_program(u32 mnemonic) {
 }
 
 Form form_of(const Op& op) {
-    Form form{&op, {}, 0, bool(op.key >> 36 & 1), u8(op.key >> 32 & 15)};
+    Form form{.op = &op, .lock = bool(op.key >> 36 & 1), .rep = u8(op.key >> 32 & 15)};
     for (unsigned n = 0; n < 4; ++n) {
         const unsigned code = op.key >> (21 - 7 * n) & 127;
         form.operands[n] = {u8(code & 15), u8(code >> 4)};

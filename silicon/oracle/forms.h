@@ -18,10 +18,15 @@ struct OperandForm {
 
 struct Form {
     const x86::Op* op;
-    OperandForm operands[4];
-    unsigned operand_count;
+    OperandForm operands[4] = {};
+    unsigned operand_count = 0;
     bool lock;
     u8 rep;  // 0 none, 1 F3, 2 F2
+    u8 misses = 0;      // times that no encoding was found before there was any
+    u16 odd_bytes = 0;  // of a memory operand without a size code, the last that was right
+    bool encodes = false;
+
+    bool is_hopeless() const { return !encodes && misses >= 40; }
 };
 
 // One mnemonic of one row: the unit that is chosen, counted and listed.

@@ -11,7 +11,8 @@ using x86::FxState;
 
 namespace {
 
-// A part of the state: where it lies in the FXSAVE image. Intel SDM vol. 1, "Layout of the FXSAVE and FXRSTOR Memory Region".
+// A part of the state: where it lies in the FXSAVE image. Intel SDM vol. 2A, "FXSAVE—Save x87 FPU, MMX Technology, and SSE
+// State".
 struct Part {
     const char* name;
     unsigned at, size;
@@ -158,8 +159,8 @@ void compare_fx(unsigned bits, const FxState& host, const FxState& soft, u64 com
         if (same(host, soft, p) || !is_compared(p.name)) continue;
         if (n == 1 && !((host.fsw ^ soft.fsw) & status)) continue;
         const std::string name = part_name(n);
-        out.push_back(name + std::string(8 - name.size(), ' ') + "host " + number_text(host, p) + readable(name, host, p) +
-                      "\n            soft " + number_text(soft, p) + readable(name, soft, p));
+        out.push_back(name + std::string(8 - name.size(), ' ') + "host " + number_text(host, p) +
+                      readable(name, host, p) + "\n            soft " + number_text(soft, p) + readable(name, soft, p));
     }
 }
 

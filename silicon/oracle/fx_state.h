@@ -13,8 +13,8 @@ namespace silicon::oracle {
 inline constexpr unsigned status_shift = 32;
 inline constexpr u64 status_bits = u64{0xffff} << status_shift;
 
-// Differences between what the host left and what the software CPU left, as "xmm3: host …, soft …". `compared`: as Step
-// masks them. In code that is not 64-bit there are eight XMM registers.
+// Differences between what the host left and what the software CPU left, as "xmm3 host …, soft …". `compared`: as
+// compared_flags gives them. In code that is not 64-bit there are eight XMM registers.
 void compare_fx(unsigned bits, const x86::FxState& host, const x86::FxState& soft, u64 compared,
                 std::vector<std::string>& out);
 
@@ -30,8 +30,8 @@ std::string fx_story(const x86::FxState& before, const x86::FxState& host, const
 // The status word says what its exceptions and the control word's masks come to.
 void summarise_exceptions(x86::FxState& fx);
 
-// Each part of the state by itself (a register, a control word), for who tries to do without: sets it to its usual value
-// in `fx`. False: there is no such part.
+// Each part of the state by itself (a register, a control word), for who tries to do without: sets it to its usual
+// value in `fx`. False: there is no such part.
 bool reset_part(x86::FxState& fx, unsigned part);
 
 }  // namespace silicon::oracle

@@ -1,9 +1,9 @@
 #include "silicon/oracle/generate.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 
+#include "silicon/oracle/draft.h"
 #include "silicon/oracle/encode.h"
 #include "silicon/oracle/vectors.h"
 
@@ -15,14 +15,6 @@ using x86::rdi;
 using x86::rsi;
 using x86::rsp;
 
-struct Generator::Draft {
-    Program program;
-    unsigned slot = 0;
-    unsigned wanted = 1;
-    u32 pinned = 0;                                  // registers whose first value something relies on
-    bool wants_target = false, wants_flags = false;  // something takes an address, or flags, from the stack
-};
-
 // In `chosen_`.
 static unsigned place_of(unsigned bits) { return bits == 64 ? 0 : bits == 32 ? 1 : 2; }
 
@@ -33,23 +25,6 @@ Generator::Generator(Forms& forms, const Wishes& wishes, u64 seed) : forms_(form
     is_chosen_.resize(forms.units().size());
     for (const auto& list : chosen_)
         for (const unsigned n : list) is_chosen_[n] = true;
-}
-
-// An address that is worth an access of this size: inside a page, over an edge, read-only, absent, not canonical.
-u64 Generator::target(unsigned size_bytes) {
-    const u64 edge = 16 - rng_.below(32);
-    const u64 kind = rng_.below(100);
-    u64 at = data_at + 64 + rng_.below(3 * page_bytes - 512);
-    if (kind >= 70) at = data_at + page_bytes * (1 + rng_.below(2)) + edge;
-    if (kind >= 84) at = data_at + page_bytes * read_only_page + edge;
-    if (kind >= 88) at = data_at + page_bytes * read_only_page + 64 + rng_.below(page_bytes - 256);
-    if (kind >= 92) at = data_at + page_bytes * (absent_page + rng_.below(3)) + edge;
-    if (kind >= 97) at = data_at + edge;
-    if (kind == 98) at = u64{1} << 47 ^ (u64{0} - rng_.below(32));
-    if (kind == 99) at = rng_.next();
-    const u64 alignment = std::bit_floor(std::min(size_bytes | 1u, 16u));
-    if (rng_.chance(size_bytes >= 16 ? 85 : 50)) at &= ~(alignment - 1);
-    return at;
 }
 
 u64 Generator::interesting() {
@@ -109,79 +84,6 @@ void Generator::fill_registers(Draft& draft) {
         if (draft.pinned >> pointer & 1) r.gpr[pointer] = u16(r.gpr[pointer] - data_at) | (rng_.next() & 0xffff'0000);
 }
 
-// One word of memory that fits what is run: a way out for returns and indirect jumps, flags for POPF.
-void Generator::fill_patch(Draft& draft) {
-    Program& p = draft.program;
-    const u64 stack = p.bits == 16 ? data_at + u16(p.before.gpr[rsp]) : p.before.gpr[rsp];
-    const u64 last = data_at + data_bytes - 8;
-    if (stack < data_at || stack > last) return;
-    const u64 page = (stack - data_at) / page_bytes, end_page = (stack + 7 - data_at) / page_bytes;
-    if (!is_writable_page(page) || !is_writable_page(end_page)) return;
-    if (draft.wants_flags && rng_.chance(90))
-        p.patch_value =
-            rng_.next() & (x86::flag::all & ~(x86::flag::ac | x86::flag::vm | (rng_.chance(80) ? x86::flag::tf : 0)));
-    else if (draft.wants_target && rng_.chance(70)) p.patch_value = way_out(draft.slot) - code_base(p.bits);
-    else return;
-    p.patch_at = stack;
-}
-
-// The first value of the address registers, so that the operand is somewhere interesting.
-void Generator::aim_memory(Draft& draft, const Decoded& d, const ZydisDecodedOperand& operand) {
-    Registers& r = draft.program.before;
-    const auto number = [](ZydisRegister reg) {
-        const ZydisRegister whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
-        return whole >= ZYDIS_REGISTER_RAX && whole <= ZYDIS_REGISTER_R15 ? int(whole - ZYDIS_REGISTER_RAX) : -1;
-    };
-    const int base = number(operand.mem.base), index = number(operand.mem.index);
-    const auto is_pinned = [&](int reg) { return draft.pinned >> reg & 1; };
-    const u64 scale = operand.mem.scale ? operand.mem.scale : 1;
-    const u64 mask = d.insn.address_width == 16                               ? 0xffff
-                     : draft.program.bits != 64 || d.insn.address_width == 32 ? 0xffff'ffff
-                                                                              : ~u64{0};
-    const u64 offset = u64(operand.mem.disp.value) + data_base(draft.program.bits);
-    if (index >= 0 && index != base && !is_pinned(index)) {
-        if (base < 0) r.gpr[index] = (target(8) - offset) / scale;
-        else if (rng_.chance(80)) r.gpr[index] = rng_.below(64) - 32;
-        r.gpr[index] &= mask;
-        draft.pinned |= 1u << index;
-    }
-    if (base < 0 || is_pinned(base)) return;
-    const u64 at = target(operand.size / 8u) - offset;
-    if (index == base) r.gpr[base] = at / (scale + 1);
-    else r.gpr[base] = at - (index >= 0 ? r.gpr[index] * scale : 0);
-    r.gpr[base] &= mask;
-    if (mask == 0xffff'ffff && draft.program.bits == 64 && rng_.chance(50)) r.gpr[base] |= rng_.next() << 32;
-    if (mask == 0xffff && rng_.chance(50)) r.gpr[base] |= rng_.next() & 0xffff'0000;
-    draft.pinned |= 1u << base;
-}
-
-void Generator::aim(Draft& draft, const Decoded& d) {
-    for (unsigned n = 0; n < d.insn.operand_count; ++n) {
-        const ZydisDecodedOperand& operand = d.operands[n];
-        if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.type == ZYDIS_MEMOP_TYPE_MEM)
-            aim_memory(draft, d, operand);
-    }
-    const auto& first = d.operands[0];
-    const auto& second = d.operands[1];
-    Registers& r = draft.program.before;
-    if (d.insn.meta.category == ZYDIS_CATEGORY_BITBYTE && first.type == ZYDIS_OPERAND_TYPE_MEMORY &&
-        second.type == ZYDIS_OPERAND_TYPE_REGISTER && rng_.chance(80)) {  // a bit string: not too far
-        const int reg =
-            ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, second.reg.value) - ZYDIS_REGISTER_RAX;
-        if (reg >= 0 && reg < 16 && !(draft.pinned >> reg & 1)) r.gpr[reg] = rng_.below(16384) - 8192;
-    }
-    const bool indirect = d.insn.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && d.insn.raw.imm[0].size == 0;
-    if (indirect && first.type == ZYDIS_OPERAND_TYPE_REGISTER && rng_.chance(70)) {
-        const int reg = ZydisRegisterGetId(first.reg.value);
-        if (reg >= 0 && reg < 16 && !(draft.pinned >> reg & 1))
-            r.gpr[reg] = way_out(draft.slot) - code_base(draft.program.bits);
-    }
-    if (d.insn.meta.category == ZYDIS_CATEGORY_RET || indirect) draft.wants_target = true;
-    if (d.insn.mnemonic == ZYDIS_MNEMONIC_POPF || d.insn.mnemonic == ZYDIS_MNEMONIC_POPFD ||
-        d.insn.mnemonic == ZYDIS_MNEMONIC_POPFQ)
-        draft.wants_flags = true;
-}
-
 // INT of these does something under Linux; all others are #GP of the gate, as with the empty table of the soft side.
 static bool is_open_gate(u64 vector) { return vector == 3 || vector == 4 || vector == 0x80; }
 
@@ -190,6 +92,27 @@ static bool is_vendors_own(const Decoded& d) {
     const bool prefetchw_of_register =
         d.insn.opcode_map == ZYDIS_OPCODE_MAP_0F && d.insn.opcode == 0x0d && d.insn.raw.modrm.mod == 3;
     return prefetchw_of_register;
+}
+
+// Of `map` the last ten are VEX, in the rows that BMI uses.
+u8* Generator::scribble_opcode(u8* to, unsigned map) {
+    if (map >= 90) {
+        static constexpr u8 opcodes[] = {0xf0, 0xf2, 0xf3, 0xf5, 0xf6, 0xf7};
+        *to++ = 0xc4;
+        *to++ = u8((rng_.next() & 0xe0) | (rng_.chance(85) ? 2 : 3));
+        *to++ = u8(rng_.next() & ~u64{rng_.chance(90) ? 4u : 0u});
+        *to++ = rng_.pick(opcodes);
+        return to;
+    }
+    if (map >= 80) {  // x87
+        *to++ = u8(0xd8 | rng_.below(8));
+        return to;
+    }
+    if (map >= 35) *to++ = 0x0f;
+    const bool in_38 = map >= 60 && map < 72, in_3a = map >= 72;
+    if (in_38 || in_3a) *to++ = in_38 ? 0x38 : 0x3a;
+    *to++ = in_38 && rng_.chance(30) ? u8(0xf0 | rng_.below(2)) : u8(rng_.next());
+    return to;
 }
 
 // Random bytes in the shape of an instruction: prefixes, opcode, ModRM. Finds encodings that an encoder does not
@@ -202,25 +125,16 @@ bool Generator::scribble(Step& step, unsigned bits) {
         step.length = sizeof step.bytes;
         return true;
     }
-    if (rng_.chance(15)) *to++ = 0x66;
+    const u64 map = rng_.below(100);
+    const bool simd = map >= 45 && map < 80;  // where a prefix is part of the opcode
+    if (rng_.chance(simd ? 30 : 15)) *to++ = 0x66;
     if (rng_.chance(6)) *to++ = 0x67;
-    if (rng_.chance(8)) *to++ = rng_.chance(50) ? 0xf3 : 0xf2;
+    if (rng_.chance(simd ? 25 : 8)) *to++ = rng_.chance(50) ? 0xf3 : 0xf2;
     if (rng_.chance(4)) *to++ = 0xf0;
     if (rng_.chance(5)) *to++ = rng_.pick(segments);
     if (wishes_.fs_base_is_zero && bits == 64 && rng_.chance(4)) *to++ = rng_.chance(50) ? 0x64 : 0x65;
-    const u64 map = rng_.below(100);
-    if (map >= 90) {  // VEX, the rows that BMI uses
-        static constexpr u8 opcodes[] = {0xf0, 0xf2, 0xf3, 0xf5, 0xf6, 0xf7};
-        *to++ = 0xc4;
-        *to++ = u8((rng_.next() & 0xe0) | (rng_.chance(85) ? 2 : 3));
-        *to++ = u8(rng_.next() & ~u64{rng_.chance(90) ? 4u : 0u});
-        *to++ = rng_.pick(opcodes);
-    } else {
-        if (bits == 64 && rng_.chance(45)) *to++ = u8(0x40 | rng_.below(16));
-        if (map >= 50) *to++ = 0x0f;
-        if (map >= 80) *to++ = 0x38;
-        *to++ = map >= 80 ? u8(0xf0 | rng_.below(2)) : u8(rng_.next());
-    }
+    if (map < 90 && bits == 64 && rng_.chance(45)) *to++ = u8(0x40 | rng_.below(16));
+    to = scribble_opcode(to, unsigned(map));
     u8 rest[8];
     const u64 random = rng_.next();
     std::memcpy(rest, &random, 8);
@@ -247,10 +161,11 @@ bool Generator::is_refused_lock(Step& step, unsigned bits) {
     return d.ok() && forms_.unit_of(d.insn, d.operands) >= 0;
 }
 
-bool Generator::encode(const Draft& draft, const Unit& unit, Step& step) {
+bool Generator::encode(const Draft& draft, Unit& unit, Step& step) {
     const u32 avoid = draft.wanted > 1 && rng_.chance(90) ? draft.pinned : 0;
-    for (unsigned attempt = 0; attempt < 8; ++attempt) {  // not every form of a row has an encoding here
-        const Form& form = unit.forms[rng_.below(unit.forms.size())];
+    for (unsigned attempt = 0; attempt < 16; ++attempt) {  // not every form of a row has an encoding here
+        Form& form = unit.forms[rng_.below(unit.forms.size())];
+        if (form.is_hopeless()) continue;
         if (encode_form(rng_, unit, form, draft.program.bits, avoid, step)) return true;
     }
     return false;
@@ -337,7 +252,7 @@ Program Generator::make(unsigned slot, unsigned bits, u64 pattern_seed) {
     while (p.steps.size() < draft.wanted && add_step(draft)) {
     }
     p.work_out_ignored();
-    fill_patch(draft);
+    fill_patches(draft);
     if (slot == batch_size - 1 && rng_.chance(50) && !p.has_branch()) {
         p.at_edge = true;
         const Decoded last = decode(p.steps.back().bytes, p.steps.back().length, bits);

@@ -27,8 +27,9 @@ class Generator {
   private:
     struct Draft;  // a program under construction
     bool add_step(Draft& draft);
-    bool encode(const Draft& draft, const Unit& unit, Step& step);
+    bool encode(const Draft& draft, Unit& unit, Step& step);
     bool scribble(Step& step, unsigned bits);
+    u8* scribble_opcode(u8* to, unsigned map);
     bool is_refused_lock(Step& step, unsigned bits);
     void maybe_prefix(Step& step, unsigned bits);
     bool accept(Draft& draft, Step step);
@@ -38,7 +39,9 @@ class Generator {
     u64 interesting();
     u64 immediate();
     void fill_registers(Draft& draft);
-    void fill_patch(Draft& draft);
+    void fill_patches(Draft& draft);
+    void fill_operands(Draft& draft);
+    void fill_operand(Program& p, const Decoded& d, u64 at);
 
     Forms& forms_;
     Wishes wishes_;

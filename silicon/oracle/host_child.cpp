@@ -52,8 +52,9 @@ static_assert(state_at == 0x1ffe0000 && end_at == 0x1fff0000);
 }  // namespace
 
 // Enter: remember the host's stack and FS base, take the program's registers, jump. The end stub is copied to `end_at`:
-// it keeps the registers without touching the flags, then goes back to who called enter, x87 and MXCSR as C++ has them. GCC's own registers are saved
-// on the host's stack. `oracle_recover` is where a signal handler returns to after a fault.
+// it keeps the registers without touching the flags, then goes back to who called enter, x87 and MXCSR as C++ has
+// them. GCC's own registers are saved on the host's stack. `oracle_recover` is where a signal handler returns to after
+// a fault.
 asm(R"(
     .set S, 0x1ffe0000
     .macro oracle_load
@@ -188,7 +189,7 @@ void on_signal(int number, siginfo_t*, void* context) {
     auto& gregs = machine.gregs;
     Result& r = *the_result;
     static_assert(sizeof *machine.fpregs == sizeof r.after.fx);
-    std::memcpy(&r.after.fx, machine.fpregs, sizeof r.after.fx);
+    std::memcpy(static_cast<void*>(&r.after.fx), machine.fpregs, sizeof r.after.fx);
     for (unsigned n = 0; n < 16; ++n) r.after.gpr[n] = static_cast<u64>(gregs[own_registers[n]]);
     r.after.rip = static_cast<u64>(gregs[REG_RIP]);
     if ((gregs[REG_CSGSFS] & 0xffff) == code16_selector) r.after.rip += code_base(16);
@@ -220,7 +221,8 @@ void run_job(Job& job) {
     s.fx_before = job.before.fx;
     s.far_offset = static_cast<u32>(job.before.rip - code_base(job.bits));
     s.far_selector = job.bits == 16 ? code16_selector : 0x23;
-    if (job.patch_at) std::memcpy(reinterpret_cast<void*>(job.patch_at), &job.patch_value, 8);
+    for (const Change& patch : job.patches)
+        if (patch.address) std::memcpy(reinterpret_cast<void*>(patch.address), &patch.value, 8);
     Result& r = job.result;
     r.ending = ended;
     r.error = 0;

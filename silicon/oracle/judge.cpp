@@ -1,5 +1,6 @@
 #include "silicon/oracle/judge.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -103,8 +104,7 @@ Verdict compare(const Program& program, const Result& host, const Result& soft) 
 Job job_of(const Program& program) {
     Job job{};
     job.before = program.before;
-    job.patch_at = program.patch_at;
-    job.patch_value = program.patch_value;
+    std::copy(std::begin(program.patches), std::end(program.patches), job.patches);
     job.bits = program.bits;
     return job;
 }

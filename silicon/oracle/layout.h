@@ -38,11 +38,12 @@ struct Registers {
     x86::FxState fx;  // x87 registers by their place on the stack, as FXSAVE has them
 };
 
-// One changed 8-byte word of the data pages.
+// One 8-byte word of the data pages that is not as in the pattern.
 struct Change {
-    u64 address, value;
+    u64 address = 0, value = 0;
     bool operator==(const Change&) const = default;
 };
+inline constexpr unsigned most_patches = 9;  // the header of an XSAVE area, and MXCSR before it
 
 // How a program came to an end: an exception vector, or one of these.
 enum Ending : u32 {
@@ -65,7 +66,7 @@ struct Result {
 
 struct Job {
     Registers before;
-    u64 patch_at, patch_value;  // one word of data set before the start; 0: none
+    Change patches[most_patches];  // words of data set before the start; address 0: none
     u32 bits;                   // 64, 32 or 16
     Result result;              // the host's
 };

@@ -9,6 +9,15 @@
 
 namespace silicon::oracle {
 
+bool Program::patch(u64 address, u64 value) {
+    if (address < data_at || address > data_at + data_bytes - 8) return false;
+    if (!is_writable_page((address - data_at) / page_bytes) || !is_writable_page((address + 7 - data_at) / page_bytes))
+        return false;
+    for (Change& place : patches)
+        if (!place.address || place.address == address) return place = {address, value}, true;
+    return false;
+}
+
 unsigned Program::code_length() const {
     unsigned length = 0;
     for (const Step& step : steps) length += step.length;

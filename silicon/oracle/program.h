@@ -1,4 +1,4 @@
-// A program to judge: a few instructions, the registers before them, and one word of memory.
+// A program to judge: a few instructions, the registers before them, and some words of memory.
 #pragma once
 
 #include <Zydis/Zydis.h>
@@ -26,12 +26,14 @@ struct Program {
     unsigned bits = 64;
     std::vector<Step> steps;
     Registers before{};
-    u64 patch_at = 0, patch_value = 0;
+    Change patches[most_patches];
     u64 pattern_seed = 0;
     bool at_edge = false;  // ends with the code area, or is cut by it: what follows is a fetch fault
     // Flags not to compare when the program stops at step n (its size: has run to its end).
     std::vector<u64> ignored;
 
+    // False: no room for another, or not all in pages that can be written.
+    bool patch(u64 address, u64 value);
     unsigned code_length() const;
     u64 step_address(unsigned n) const;
     int step_at(u64 rip) const;  // -1: none begins there

@@ -130,7 +130,8 @@ void Soft::read_ending(const Job& job, const ExitRecord& exit, Result& result) {
 }
 
 void Soft::prepare(const Job& job) {
-    if (job.patch_at) std::memcpy(memory_.get() + data_page + (job.patch_at - data_at), &job.patch_value, 8);
+    for (const Change& patch : job.patches)
+        if (patch.address) std::memcpy(memory_.get() + data_page + (patch.address - data_at), &patch.value, 8);
     set_state(job);
 }
 

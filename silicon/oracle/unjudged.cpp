@@ -60,8 +60,8 @@ bool over_the_end(const Stopped& s) {
     });
 }
 
-// An operand on the stack that is neither aligned nor inside its segment: #GP or #SS, of which the SDM does not say which
-// comes first (vol. 3, "Priority Among Simultaneous Exceptions and Interrupts" has both in one class).
+// An operand on the stack that is neither aligned nor inside its segment: #GP or #SS, of which the SDM does not say
+// which comes first (vol. 3, "Priority Among Simultaneous Exceptions and Interrupts" has both in one class).
 bool misaligned_and_outside(const Stopped& s) {
     if (!is_limit(s.host.ending) || !is_limit(s.soft.ending)) return false;
     return s.any_memory([&](const ZydisDecodedOperand& operand) {
