@@ -28,6 +28,7 @@ class Kind(StrEnum):
     ELF = "ELF executable"
     MULTIBOOT = "Multiboot kernel"
     LINUX = "Linux kernel"
+    PVH = "PVH kernel"
     FIRMWARE = "firmware"
 
 
@@ -60,7 +61,8 @@ class Plan:
 
     `entry` is the linear address of the first instruction; for real mode `code_base` is CS.base (a multiple of 16).
     `registers` are by name, as on `cpu.regs`. `wants_info` asks the board for a Multiboot information block;
-    a `setup_header` asks it for Linux's boot parameters.
+    a `setup_header` asks it for Linux's boot parameters, Kind.PVH for the PVH start block. `initrd` is put somewhere
+    that ends at or below `initrd_max`, and the kernel is told where.
     """
 
     kind: Kind
@@ -73,3 +75,5 @@ class Plan:
     wants_info: bool = False
     setup_header: bytes = b""
     arguments: str = ""
+    initrd: bytes = b""
+    initrd_max: int = 0xFFFF_FFFF

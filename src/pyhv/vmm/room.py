@@ -21,7 +21,14 @@ class Room:
         """The GPA of a free piece: below 640 KiB if possible, else as high as possible. Raises ImageError."""
         at = self._lowest(size_bytes, align, LOW_START, min(LOW_END, self._ram))
         if at is None:
-            at = self._highest(size_bytes, align)
+            at = self._highest(size_bytes, align, self._ram)
+        return self._take(at, size_bytes)
+
+    def allocate_high(self, size_bytes: int, limit: int, align: int = 4096) -> int:
+        """The GPA of a free piece as high as possible that ends at `limit` or below. Raises ImageError."""
+        return self._take(self._highest(size_bytes, align, min(self._ram, limit)), size_bytes)
+
+    def _take(self, at: int | None, size_bytes: int) -> int:
         if at is None:
             raise ImageError(f"no {show_size(size_bytes)} of memory are free beside the image; give more with --memory")
         self._taken = sorted([*self._taken, (at, at + size_bytes)])
@@ -35,8 +42,7 @@ class Room:
             at = max(at, -(-last // align) * align)
         return at if at + size <= end else None
 
-    def _highest(self, size: int, align: int) -> int | None:
-        end = self._ram
+    def _highest(self, size: int, align: int, end: int) -> int | None:
         for first, last in reversed(self._taken):
             at = (end - size) // align * align
             if at >= last:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pyhv import Mapping, Perm, Table, VCpu, VirtualMachine
 
 from .boards.pc import LOW_RAM_END, ram_ranges
-from .loaders import linux
+from .loaders import linux, pvh
 from .loaders.multiboot import information
 from .paging import LARGE, PAGE, PageTables
 from .plan import ImageError, Kind, Mode, Plan
@@ -21,6 +21,21 @@ REAL_STACK = 0x7C00
 REAL_STACK_LOWEST = 0x600  # above the vectors and the BIOS data area
 LINUX_CODE, LINUX_DATA = 0x10, 0x18
 GDT_CODE32, GDT_CODE64, GDT_DATA = 0x00CF_9B00_0000_FFFF, 0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a kernel is told about the machine."""
+
+    ram_bytes: int
+    rsdp_at: int
+    screen: bool
+
+    @property
+    def low_high(self) -> tuple[int, int]:
+        """Bytes of RAM below 4 GiB and from there."""
+        ranges = ram_ranges(self.ram_bytes)
+        return ranges[0][1], ranges[1][1] if len(ranges) > 1 else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +64,18 @@ def place(plan: Plan, vm: VirtualMachine, ram_bytes: int) -> Placed:
     return Placed(ram, tuple(roms))
 
 
-def start(plan: Plan, vm: VirtualMachine, cpu: VCpu, ram_bytes: int) -> None:
-    """Bring the processor to the plan's first instruction, with the tables and the stack that its mode needs."""
+def start(plan: Plan, vm: VirtualMachine, cpu: VCpu, ram_bytes: int, *, rsdp_at: int = 0, screen: bool = True) -> None:
+    """Bring the processor to the plan's first instruction, with the tables and the stack that its mode needs.
+
+    Kernels that ask are told where the ACPI tables begin (`rsdp_at`) and whether there is a text `screen`.
+    """
     if plan.kind is Kind.FIRMWARE:
         cpu.reset()
         return
     if plan.mode is Mode.REAL:
         _start_real(plan, cpu)
     else:
-        _start_flat(plan, vm, cpu, ram_bytes)
+        _start_flat(plan, vm, cpu, _Told(ram_bytes, rsdp_at, screen))
     for name, value in plan.registers.items():
         setattr(cpu.regs, name, value)
 
@@ -78,20 +96,30 @@ def _start_real(plan: Plan, cpu: VCpu) -> None:
     cpu.regs.rip = plan.entry - plan.code_base
 
 
-def _start_flat(plan: Plan, vm: VirtualMachine, cpu: VCpu, ram_bytes: int) -> None:
-    low_bytes = ram_ranges(ram_bytes)[0][1]
-    room = Room(low_bytes, [(s.gpa, s.end) for s in plan.segments])
+def _start_flat(plan: Plan, vm: VirtualMachine, cpu: VCpu, told: _Told) -> None:
+    room = Room(told.low_high[0], [(s.gpa, s.end) for s in plan.segments])
     if plan.mode is Mode.LONG:
-        cpu.enter_long(_page_tables(plan, vm, room, ram_bytes))
+        cpu.enter_long(_page_tables(plan, vm, room, told.ram_bytes))
     else:
         cpu.enter_protected()
     _descriptors(plan, vm, cpu, room)
     cpu.regs.rsp = room.allocate(STACK_BYTES) + STACK_BYTES
     cpu.regs.rip = plan.entry
     if plan.wants_info:
-        cpu.regs.rbx = _information(plan, vm, room, ram_bytes)
+        cpu.regs.rbx = _information(plan, vm, room, told)
     if plan.setup_header:
-        cpu.regs.rsi = _boot_parameters(plan, vm, room, ram_bytes)
+        cpu.regs.rsi = _boot_parameters(plan, vm, room, told)
+    if plan.kind is Kind.PVH:
+        cpu.regs.rbx = _start_info(plan, vm, room, told)
+
+
+def _initrd(plan: Plan, vm: VirtualMachine, room: Room) -> tuple[int, int]:
+    """GPA and size of the initrd: as high as the kernel takes it."""
+    if not plan.initrd:
+        return (0, 0)
+    at = room.allocate_high(len(plan.initrd), plan.initrd_max + 1)
+    vm.write(at, plan.initrd)
+    return at, len(plan.initrd)
 
 
 def _descriptors(plan: Plan, vm: VirtualMachine, cpu: VCpu, room: Room) -> None:
@@ -123,19 +151,32 @@ def _page_tables(plan: Plan, vm: VirtualMachine, room: Room, ram_bytes: int) -> 
     return at
 
 
-def _boot_parameters(plan: Plan, vm: VirtualMachine, room: Room, ram_bytes: int) -> int:
-    ranges = ram_ranges(ram_bytes)
-    high = ranges[1][1] if len(ranges) > 1 else 0
+def _boot_parameters(plan: Plan, vm: VirtualMachine, room: Room, told: _Told) -> int:
     at = room.allocate(linux.PARAMETERS_BYTES + linux.COMMAND_LINE_ROOM)
-    vm.write(at, linux.boot_parameters(plan.setup_header, ranges[0][1], high, at, plan.arguments))
+    page = linux.boot_parameters(
+        plan.setup_header,
+        *told.low_high,
+        at,
+        plan.arguments,
+        initrd=_initrd(plan, vm, room),
+        rsdp_at=told.rsdp_at,
+        screen=told.screen,
+    )
+    vm.write(at, page)
     return at
 
 
-def _information(plan: Plan, vm: VirtualMachine, room: Room, ram_bytes: int) -> int:
-    ranges = ram_ranges(ram_bytes)
-    high = ranges[1][1] if len(ranges) > 1 else 0
+def _start_info(plan: Plan, vm: VirtualMachine, room: Room, told: _Told) -> int:
+    ranges = linux.memory_map(*told.low_high)
+    at = room.allocate(PAGE + len(plan.arguments.encode()))
+    initrd = _initrd(plan, vm, room)
+    vm.write(at, pvh.start_info(at, plan.arguments, ranges, initrd=initrd, rsdp_at=told.rsdp_at))
+    return at
+
+
+def _information(plan: Plan, vm: VirtualMachine, room: Room, told: _Told) -> int:
     at = room.allocate(PAGE)
-    block = information(ranges[0][1], high, at, plan.arguments)
+    block = information(*told.low_high, at, plan.arguments)
     if len(block) > PAGE:
         raise ImageError(f"the command line has {len(plan.arguments)} characters, more than fit into {PAGE} bytes")
     vm.write(at, block)
