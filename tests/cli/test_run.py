@@ -60,7 +60,7 @@ def test_a_missing_file(hv: Hv, tmp_path: Path) -> None:
 def test_a_directory(hv: Hv, tmp_path: Path) -> None:
     done = hv("run", tmp_path)
     assert done.returncode == 4
-    assert "is a directory; `hv run` takes a file" in done.stderr
+    assert "is a directory; a file would do" in done.stderr
 
 
 @pytest.mark.parametrize(

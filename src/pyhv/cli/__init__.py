@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
-from . import engines, run, sysctl
+from . import boot, engines, run, sysctl
 from .app import HvFailure, app, say
 from .exit_codes import ExitCode
 
-SUBCOMMANDS = (run, engines, sysctl)
+SUBCOMMANDS = (run, boot, engines, sysctl)
 TRACEBACK = "PYHV_TRACEBACK"
 
 

@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     NOT_CARRIED = 12
     INSTRUCTION_LIMIT = 14
     RESET = 16
+    PANIC = 18
     INTERNAL = 70
     TIMEOUT = 124
     INTERRUPTED = 130

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from typing import Any, assert_never
 
+from pyhv.vmm.boot import BootResult
 from pyhv.vmm.console import Capture
 from pyhv.vmm.outcome import (
     GuestDied,
@@ -13,6 +16,8 @@ from pyhv.vmm.outcome import (
     LimitReached,
     NotCarried,
     Outcome,
+    Panicked,
+    PoweredOff,
     ResetAsked,
     TextSeen,
     TimedOut,
@@ -28,8 +33,10 @@ def exit_code(outcome: Outcome) -> int:
     match outcome:
         case GuestExited(value, by):
             return ExitCode.SUCCESS if by == "DOS" and value == 0 else of_guest(value)
-        case TextSeen():
+        case TextSeen() | PoweredOff():
             return ExitCode.SUCCESS
+        case Panicked():
+            return ExitCode.PANIC
         case GuestDied():
             return ExitCode.GUEST_DIED
         case HaltedForever():
@@ -55,6 +62,10 @@ def sentence(outcome: Outcome) -> str:
             return f"the guest exited with {value} by {by}"
         case TextSeen(text):
             return f"the guest printed {text!r}"
+        case PoweredOff():
+            return "the guest switched the machine off"
+        case Panicked(what):
+            return f"the guest's kernel gave up: {what}"
         case GuestDied(why):
             return f"the guest died: {why}"
         case HaltedForever(why):
@@ -79,7 +90,7 @@ def name(outcome: Outcome) -> str:
     return "".join(f"-{c.lower()}" if c.isupper() else c for c in letters).lstrip("-")
 
 
-def post_mortem(result: Result) -> list[str]:
+def post_mortem(result: Result | BootResult) -> list[str]:
     """Registers and last instructions of a guest that ended badly."""
     lines = []
     if result.history:
@@ -124,3 +135,50 @@ def as_dict(image: str, plan: Plan, result: Result, capture: Capture) -> dict[st
         "registers": list(result.registers),
         "history": list(result.history),
     }
+
+
+def boot_dict(kernel: str, plan: Plan, result: BootResult, capture: Capture) -> dict[str, Any]:
+    """The object that `hv boot --json` prints."""
+    outcome = result.outcome
+    return {
+        "kernel": kernel,
+        "kind": plan.kind.value,
+        "command_line": plan.arguments,
+        "engine": result.engine,
+        "outcome": name(outcome),
+        "reason": sentence(outcome),
+        "exit_code": int(exit_code(outcome)),
+        "guest_value": outcome.value if isinstance(outcome, GuestExited) else None,
+        "instructions": result.instructions,
+        "seconds": round(result.seconds, 6),
+        "exec_seconds": round(result.exec_seconds, 6),
+        "exits": dict(result.exits),
+        "profile": [{"device": name, "exits": count, "seconds": s} for name, count, s in result.profile],
+        "output": capture.data.decode("utf-8", "backslashreplace"),
+        "output_bytes": capture.total_bytes,
+        "output_truncated": capture.truncated,
+        "registers": list(result.registers),
+        "history": list(result.history),
+    }
+
+
+def boot_profile(result: BootResult) -> list[str]:
+    """The table of --profile."""
+    rate = result.instructions / result.exec_seconds / 1e6 if result.exec_seconds else 0.0
+    exits = ", ".join(f"{kind} {count:,}" for kind, count in result.exits.items())
+    lines = [
+        f"time: {result.seconds:.3f} s; in the guest, all processors: {result.exec_seconds:.3f} s",
+        f"instructions: {result.instructions:,} ({rate:,.1f} million/s)",
+        f"exits: {sum(result.exits.values()):,} ({exits})",
+    ]
+    if result.profile:
+        lines.append(f"{'device':<24} {'exits':>10} {'seconds':>9} {'us each':>8}")
+    for device, count, seconds in result.profile:
+        lines.append(f"{device:<24} {count:>10,} {seconds:>9.3f} {seconds / count * 1e6:>8.1f}")
+    return lines
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """On stderr."""
+    for line in lines:
+        print(line, file=sys.stderr)

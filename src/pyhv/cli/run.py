@@ -23,10 +23,9 @@ from pyhv.vmm.session import Result, Settings
 from . import report, values
 from .app import HvFailure, app, say
 from .exit_codes import ExitCode
+from .files import read_image
 from .screen import Painter, ScreenKind
 from .terminal import STDOUT, Progress, Terminal
-
-MAX_IMAGE_BYTES = 1 << 30
 
 
 @app.command("run", context_settings={"allow_interspersed_args": True})
@@ -103,25 +102,10 @@ def run(  # noqa: PLR0917 - one a command-line option
 
 def _plan(path: Path, *, mode: Mode | None, load_at: int | None, entry: int | None, arguments: str) -> Plan:
     try:
-        image = _read(path)
+        image = read_image(path)
         return load(image, path.name, mode=mode, load_at=load_at, entry=entry, arguments=arguments)
     except ImageError as error:
         raise HvFailure(f"{path}: {error}", ExitCode.BAD_IMAGE) from None
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_IMAGE_BYTES + 1)
-    except IsADirectoryError:
-        raise HvFailure(f"{path} is a directory; `hv run` takes a file", ExitCode.BAD_IMAGE) from None
-    except FileNotFoundError:
-        raise HvFailure(f"{path} does not exist", ExitCode.BAD_IMAGE) from None
-    except OSError as error:
-        raise HvFailure(f"{path} cannot be read: {error.strerror}", ExitCode.BAD_IMAGE) from None
-    if len(data) > MAX_IMAGE_BYTES:
-        raise ImageError("the file has more than 1 GiB, which is no program")
-    return data
 
 
 def _run(plan: Plan, settings: Settings, as_json: bool) -> tuple[Result, Capture]:

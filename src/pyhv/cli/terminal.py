@@ -26,7 +26,7 @@ class Terminal:
     def __init__(self) -> None:
         self._saved: list[Any] | None = None
         self._handlers: dict[signal.Signals, Any] = {}
-        self.source: ByteSource = NoInput() if not _is_open(STDIN) or _in_background() else FdSource(STDIN)
+        self.source: ByteSource = NoInput() if not is_open(STDIN) or in_background() else FdSource(STDIN)
         self.sink: ByteSink = FdSink(STDOUT)
 
     def __enter__(self) -> Self:
@@ -54,7 +54,7 @@ def _end(number: int, frame: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _is_open(fd: int) -> bool:
+def is_open(fd: int) -> bool:
     try:
         os.fstat(fd)
     except OSError:
@@ -62,7 +62,7 @@ def _is_open(fd: int) -> bool:
     return True
 
 
-def _in_background() -> bool:
+def in_background() -> bool:
     """Whether the terminal is ours and belongs to another job now: reading it would stop us."""
     try:
         return os.isatty(STDIN) and os.tcgetpgrp(STDIN) != os.getpgrp()

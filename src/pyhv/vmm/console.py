@@ -6,6 +6,7 @@ import os
 import select
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -131,6 +132,65 @@ class FdSource:
             data = os.read(self._fd, 4096)
             self._closed = not data
             self._typed.extend(data)
+        return bool(self._typed)
+
+
+class PumpedSource:
+    """A file descriptor that one thread watches (`fds`) and reads (`pump`), for a guest that runs in others.
+
+    `filter` sees everything that is typed and gives what the guest gets. `quit`: the user wants to end the run.
+    """
+
+    WAITING_MAX = 64 << 10  # what the guest has not taken; more stays where it is
+
+    def __init__(self, fd: int | None, filter: Callable[[bytes], bytes] | None = None) -> None:
+        self._fd, self._filter = fd, filter
+        self._typed: deque[int] = deque()
+        self._last_s = -1.0
+        self.quit = False
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """What to watch: nothing once the input has ended, or while the guest does not take what is there."""
+        return () if self._fd is None or len(self._typed) >= self.WAITING_MAX else (self._fd,)
+
+    @property
+    def fresh(self) -> bool:
+        """Somebody typed in the last second, and wants to see what comes of it."""
+        return time.monotonic() - self._last_s < 1.0
+
+    def pump(self) -> None:
+        """Read what is there: call it when the descriptor is readable."""
+        if self._fd is None:
+            return
+        try:
+            data = os.read(self._fd, 4096)
+        except BlockingIOError:
+            return
+        except OSError:  # a terminal that went away
+            data = b""
+        if not data:
+            self._fd = None
+        self._last_s = time.monotonic()
+        self._typed.extend(self._filter(data) if self._filter else data)
+
+    def type(self, data: bytes) -> None:
+        """Give the guest bytes that nobody typed."""
+        self._typed.extend(data)
+
+    @property
+    def ended(self) -> bool:
+        return self._fd is None and not self._typed
+
+    def ready(self) -> bool:
+        return bool(self._typed)
+
+    def read(self) -> int | None:
+        return self._typed.popleft() if self._typed else None
+
+    def wait(self, seconds: float) -> bool:
+        if not self._typed and select.select(self.fds, [], [], seconds)[0]:
+            self.pump()
         return bool(self._typed)
 
 

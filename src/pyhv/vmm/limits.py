@@ -41,3 +41,34 @@ class WatchingSink:
 
     def flush(self) -> None:
         self._onward.flush()
+
+
+class PanicSink:
+    """Passes everything on and keeps the line in which a kernel says that it gives up."""
+
+    MARK = b"Kernel panic - not syncing"
+    LINE_MAX = 200
+
+    def __init__(self, onward: ByteSink) -> None:
+        self._onward = onward
+        self._tail = b""
+        self._found = False
+        self.line = ""
+
+    def write(self, data: bytes) -> None:
+        self._onward.write(data)
+        if self.line:
+            return
+        joined = self._tail + data
+        if not self._found and self.MARK in joined:
+            self._found, joined = True, joined[joined.index(self.MARK) :]
+        if not self._found:
+            self._tail = joined[-(len(self.MARK) - 1) :]
+            return
+        self._tail = joined
+        line, newline, _ = joined.partition(b"\n")
+        if newline or len(line) >= self.LINE_MAX:
+            self.line = line[: self.LINE_MAX].decode("utf-8", "replace").strip()
+
+    def flush(self) -> None:
+        self._onward.flush()

@@ -43,6 +43,18 @@ class ResetAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class PoweredOff:
+    """The guest switched the machine off, as ACPI says it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panicked:
+    """The guest's kernel gave up; `what` is the line that it printed."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class TextSeen:
     """The text that the caller waited for was printed."""
 
@@ -69,5 +81,15 @@ class Interrupted:
 
 
 Outcome: TypeAlias = (
-    GuestExited | HaltedForever | GuestDied | NotCarried | ResetAsked | TextSeen | TimedOut | LimitReached | Interrupted
+    GuestExited
+    | HaltedForever
+    | GuestDied
+    | NotCarried
+    | ResetAsked
+    | PoweredOff
+    | Panicked
+    | TextSeen
+    | TimedOut
+    | LimitReached
+    | Interrupted
 )
