@@ -30,13 +30,15 @@ ALLOWED: dict[str, set[str]] = {
     "_core": WORDS | {"arch", "engines", "_silicon", "framework._intel_constants"},
     "framework": WORDS | {"arch", "_core", "pyhv"},
     "pyhv": WORDS | {"arch", "_core", "engines"},
+    "sandbox": WORDS | {"_core"},
     "vmm": PUBLIC,
     "testing": PUBLIC | {"engines"},
-    "cli": PUBLIC | {"vmm", "engines"},
+    "cli": PUBLIC | {"vmm", "engines", "sandbox"},
 }
 # part of the package → what it may import that is not ours and not the standard library
 THIRD_PARTY: dict[str, set[str]] = {
     "vmm": {"elftools", "lz4", "zstandard"},
+    "sandbox": {"pyseccomp"},
     "cli": {"typer", "rich"},
     "testing": {"pytest", "hypothesis"},
 }

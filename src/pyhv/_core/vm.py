@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self, SupportsIndex, cast
 from ..engines import select
 from ..engines.base import Engine, EngineClock, EngineVcpu, EngineVm
 from ..errors import Busy, Closed, NoDevice, NoResources, Unsupported
-from . import threads
+from . import entitled, threads
 from .checks import aligned, integer
 from .closed import ClosedEngine
 from .cpuid import checked
@@ -40,7 +40,8 @@ class VirtualMachine:
     `ns_per_instruction` > 0 counts the VM's time in executed instructions instead of taking the host's: runs repeat
     exactly. `apic`: with interrupt controllers, a local APIC for each vCPU; HLT then waits inside `run()`, and vCPUs
     but the first wait there for their start-up message. Any number may live at once. Raises EngineUnavailable,
-    BadArgument for an unknown name, Unsupported for an engine without interrupt controllers. Apple: hv_vm_create.
+    BadArgument for an unknown name, Unsupported for an engine without interrupt controllers, Denied where the process
+    is not entitled to (`pyhv.sandbox`). Apple: hv_vm_create.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class VirtualMachine:
         apic: bool = False,
         rules: Rules = RELAXED,
     ) -> None:
+        entitled.require_hypervisor()
         chosen = engine_for(rules, engine)
         self.rules: Final = rules
         self.engine_name: Final = chosen.name
