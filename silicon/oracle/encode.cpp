@@ -184,7 +184,7 @@ bool encode_form(Rng& rng, const Unit& unit, Form& form, unsigned bits, u32 avoi
         if (relative) ask_for_branch(request, branch_bytes);
         ZyanUSize length = sizeof step.bytes;
         if (!ZYAN_SUCCESS(ZydisEncoderEncodeInstruction(&request, step.bytes, &length))) continue;
-        form.encodes = true;
+        form.encodes[Form::place(bits)] = true;
         form.odd_bytes = odd_bytes;
         step.length = u8(length);
         step.branch_bytes = branch_bytes;
@@ -195,7 +195,8 @@ bool encode_form(Rng& rng, const Unit& unit, Form& form, unsigned bits, u32 avoi
         }
         return true;
     }
-    if (form.misses < 255) ++form.misses;
+    u16& misses = form.misses[Form::place(bits)];
+    if (misses < 0xffff) ++misses;
     return false;
 }
 

@@ -22,11 +22,12 @@ struct Form {
     unsigned operand_count = 0;
     bool lock;
     u8 rep;  // 0 none, 1 F3, 2 F2
-    u8 misses = 0;      // times that no encoding was found before there was any
-    u16 odd_bytes = 0;  // of a memory operand without a size code, the last that was right
-    bool encodes = false;
+    u16 misses[3] = {};  // by mode: how often no encoding was found before there was any
+    u16 odd_bytes = 0;   // of a memory operand without a size code, the last that was right
+    bool encodes[3] = {};
 
-    bool is_hopeless() const { return !encodes && misses >= 40; }
+    static unsigned place(unsigned bits) { return bits == 64 ? 0 : bits == 32 ? 1 : 2; }
+    bool is_hopeless(unsigned bits) const { return !encodes[place(bits)] && misses[place(bits)] >= 200; }
 };
 
 // One mnemonic of one row: the unit that is chosen, counted and listed.

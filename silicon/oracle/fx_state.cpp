@@ -11,8 +11,8 @@ using x86::FxState;
 
 namespace {
 
-// A part of the state: where it lies in the FXSAVE image. Intel SDM vol. 2A, "FXSAVE—Save x87 FPU, MMX Technology, and SSE
-// State".
+// A part of the state: where it lies in the FXSAVE image. Intel SDM vol. 2A, "FXSAVE—Save x87 FPU, MMX Technology, and
+// SSE State".
 struct Part {
     const char* name;
     unsigned at, size;

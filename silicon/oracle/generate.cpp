@@ -15,13 +15,10 @@ using x86::rdi;
 using x86::rsi;
 using x86::rsp;
 
-// In `chosen_`.
-static unsigned place_of(unsigned bits) { return bits == 64 ? 0 : bits == 32 ? 1 : 2; }
-
 Generator::Generator(Forms& forms, const Wishes& wishes, u64 seed) : forms_(forms), wishes_(wishes), rng_(seed) {
     for (const unsigned bits : {64u, 32u, 16u})
         if ((wishes.bits == 0 || wishes.bits == bits) && (bits != 16 || wishes.has_16_bits))
-            chosen_[place_of(bits)] = forms.choose(wishes.family, wishes.mnemonic, bits);
+            chosen_[Form::place(bits)] = forms.choose(wishes.family, wishes.mnemonic, bits);
     is_chosen_.resize(forms.units().size());
     for (const auto& list : chosen_)
         for (const unsigned n : list) is_chosen_[n] = true;
@@ -104,12 +101,12 @@ u8* Generator::scribble_opcode(u8* to, unsigned map) {
         *to++ = rng_.pick(opcodes);
         return to;
     }
-    if (map >= 80) {  // x87
+    if (map >= 85) {  // x87
         *to++ = u8(0xd8 | rng_.below(8));
         return to;
     }
-    if (map >= 35) *to++ = 0x0f;
-    const bool in_38 = map >= 60 && map < 72, in_3a = map >= 72;
+    if (map >= 45) *to++ = 0x0f;
+    const bool in_38 = map >= 68 && map < 80, in_3a = map >= 80;
     if (in_38 || in_3a) *to++ = in_38 ? 0x38 : 0x3a;
     *to++ = in_38 && rng_.chance(30) ? u8(0xf0 | rng_.below(2)) : u8(rng_.next());
     return to;
@@ -126,7 +123,7 @@ bool Generator::scribble(Step& step, unsigned bits) {
         return true;
     }
     const u64 map = rng_.below(100);
-    const bool simd = map >= 45 && map < 80;  // where a prefix is part of the opcode
+    const bool simd = map >= 45 && map < 85;  // where a prefix is part of the opcode
     if (rng_.chance(simd ? 30 : 15)) *to++ = 0x66;
     if (rng_.chance(6)) *to++ = 0x67;
     if (rng_.chance(simd ? 25 : 8)) *to++ = rng_.chance(50) ? 0xf3 : 0xf2;
@@ -165,7 +162,7 @@ bool Generator::encode(const Draft& draft, Unit& unit, Step& step) {
     const u32 avoid = draft.wanted > 1 && rng_.chance(90) ? draft.pinned : 0;
     for (unsigned attempt = 0; attempt < 16; ++attempt) {  // not every form of a row has an encoding here
         Form& form = unit.forms[rng_.below(unit.forms.size())];
-        if (form.is_hopeless()) continue;
+        if (form.is_hopeless(draft.program.bits)) continue;
         if (encode_form(rng_, unit, form, draft.program.bits, avoid, step)) return true;
     }
     return false;
@@ -216,7 +213,7 @@ bool Generator::accept(Draft& draft, Step step) {
 
 bool Generator::add_step(Draft& draft) {
     const unsigned bits = draft.program.bits;
-    const auto& chosen = chosen_[place_of(bits)];
+    const auto& chosen = chosen_[Form::place(bits)];
     for (unsigned attempt = 0; attempt < 20; ++attempt) {
         Step step;
         if (draft.wanted == 1 && rng_.chance(30)) {
@@ -236,7 +233,7 @@ unsigned Generator::pick_bits() {
     for (;;) {
         static constexpr unsigned often[] = {64, 64, 64, 32, 16};
         const unsigned bits = rng_.pick(often);
-        if (!chosen_[place_of(bits)].empty()) return bits;
+        if (!chosen_[Form::place(bits)].empty()) return bits;
     }
 }
 
