@@ -166,7 +166,9 @@ Outcome Cpu::slow_store(u64 at, u64 value, unsigned size_bytes) {
     return both(low, store_part(second, at + head, value >> 8 * head, size_bytes - head));
 }
 
+// Over a page edge both pages are translated before the first piece is asked for.
 Loaded<Vec> Cpu::slow_load_vec(u64 at) {
+    if (misaligned(at, 8) || (before_edge(at, 16) != 16 && !probe_read(at, 16))) return {Vec{}, false};
     const Slow low = slow_load(at, 8);
     if (low.outcome != Outcome::Next) return {Vec{}, false};
     const Slow high = slow_load(at + 8, 8);
