@@ -16,8 +16,8 @@ struct Stopped {
 
     u64 gpr(ZydisRegister reg) const {
         if (reg == ZYDIS_REGISTER_NONE) return 0;
+        if (reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP) return soft.after.rip + d.insn.length;
         const ZydisRegister whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
-        if (whole == ZYDIS_REGISTER_RIP) return soft.after.rip + d.insn.length;
         return soft.after.gpr[ZydisRegisterGetId(whole)];
     }
     // The offset in the segment.
@@ -38,6 +38,8 @@ bool is_limit(u32 ending) { return ending == x86::vector_gp || ending == x86::ve
 
 // CALL to an address that is not canonical with a stack that faults: the SDM checks the target first, AMD pushes first.
 // POPA that faults half-way: AMD has already loaded the registers before.
+// MASKMOVDQU and MASKMOVQ: which bytes are looked at, and in which order, is the processor's affair; AMD has the MMX unit
+// entered already when MASKMOVQ faults.
 bool vendors_differ(const Stopped& s) {
     if (s.host.after.rip != s.soft.after.rip) return false;
     switch (s.d.insn.mnemonic) {
@@ -47,8 +49,16 @@ bool vendors_differ(const Stopped& s) {
         case ZYDIS_MNEMONIC_POPA:
         case ZYDIS_MNEMONIC_POPAD:
             return s.soft.ending < ended && s.soft.ending == s.host.ending && s.soft.address == s.host.address;
+        case ZYDIS_MNEMONIC_MASKMOVDQU:
+        case ZYDIS_MNEMONIC_MASKMOVQ: return s.soft.ending < ended && s.host.ending < ended;
         default: return false;
     }
+}
+
+// SHA instructions with an operand that is not aligned: #GP (SDM vol. 2A, "Exceptions Type 4"), which AMD does not raise.
+bool misaligned_sha(const Stopped& s) {
+    if (s.soft.ending != x86::vector_gp || s.d.insn.meta.isa_set != ZYDIS_ISA_SET_SHA) return false;
+    return s.any_memory([&](const ZydisDecodedOperand& operand) { return s.address(operand) & 15; });
 }
 
 // An access over the end of a 4 GiB segment: the SDM leaves open whether it faults (vol. 3, "Limit Checking").
@@ -81,7 +91,7 @@ bool is_left_open(const Program& program, const Result& host, const Result& soft
     if (n < 0 || size_t(n) >= program.steps.size()) return false;
     const Step& step = program.steps[size_t(n)];
     const Stopped s{program, host, soft, decode(step.bytes, step.length, program.bits)};
-    return s.d.ok() && (vendors_differ(s) || over_the_end(s) || misaligned_and_outside(s));
+    return s.d.ok() && (vendors_differ(s) || over_the_end(s) || misaligned_and_outside(s) || misaligned_sha(s));
 }
 
 }  // namespace silicon::oracle
