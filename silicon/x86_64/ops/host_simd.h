@@ -24,3 +24,61 @@
         }                                                 \
     };                                                    \
     }
+
+// dst = OP src.
+#define HOST_UNARY(name)                                  \
+    namespace host_unary {                                \
+    struct name {                                         \
+        static SILICON_INLINE Vec run(Vec a) {            \
+            SILICON_HOST_ASM(#name " %0, %0" : "+x"(a));  \
+            return a;                                     \
+        }                                                 \
+    };                                                    \
+    }
+
+// dst = dst OP src by an immediate, which the host's instruction has in its code.
+#define HOST_LANES_IMM(name)                              \
+    namespace host_lanes_imm {                            \
+    struct name {                                         \
+        template <int Imm>                                \
+        static Vec run(Vec a, Vec b) {                    \
+            SILICON_HOST_ASM(#name " %2, %1, %0" : "+x"(a) : "x"(b), "i"(Imm)); \
+            return a;                                     \
+        }                                                 \
+    };                                                    \
+    }
+
+// dst = OP src by an immediate.
+#define HOST_UNARY_IMM(name)                              \
+    namespace host_unary_imm {                            \
+    struct name {                                         \
+        template <int Imm>                                \
+        static Vec run(Vec a) {                           \
+            SILICON_HOST_ASM(#name " %1, %0, %0" : "+x"(a) : "i"(Imm)); \
+            return a;                                     \
+        }                                                 \
+    };                                                    \
+    }
+
+// dst = dst OP src by what XMM0 holds.
+#define HOST_LANES_XMM0(name)                             \
+    namespace host_lanes_xmm0 {                           \
+    struct name {                                         \
+        static SILICON_INLINE Vec run(Vec a, Vec b, [[maybe_unused]] Vec by) { \
+            SILICON_HOST_ASM(#name " %%xmm0, %1, %0" : "+x"(a) : "x"(b), "Yz"(by)); \
+            return a;                                     \
+        }                                                 \
+    };                                                    \
+    }
+
+// General register = one bit a lane.
+#define HOST_MASK(name)                                   \
+    namespace host_mask {                                 \
+    struct name {                                         \
+        static SILICON_INLINE u32 run([[maybe_unused]] Vec a) { \
+            u32 bits = 0;                                 \
+            SILICON_HOST_ASM(#name " %1, %0" : "=r"(bits) : "x"(a)); \
+            return bits;                                  \
+        }                                                 \
+    };                                                    \
+    }

@@ -75,14 +75,17 @@ struct XLow {
     }
 };
 
-// The MMX register at operand position N. What else an MMX instruction does to the x87 unit is its handler's.
+// The MMX register at operand position N. Above it the x87 register gets ones; what else an MMX instruction does to the x87
+// unit is its handler's. Intel SDM vol. 3, "Effects of MMX Instructions on x87 FPU State".
 template <unsigned N>
 struct Q {
     using type = u64;
     static constexpr bool memory = false;
     static SILICON_INLINE Loaded<u64> load(Cpu& cpu, const Insn& in) { return {load_host<u64>(cpu.fx.st[in.reg[N]]), true}; }
     static SILICON_INLINE Outcome store(Cpu& cpu, const Insn& in, u64 value) {
-        store_host<u64>(cpu.fx.st[in.reg[N]], value);
+        u8* place = cpu.fx.st[in.reg[N]];
+        store_host<u64>(place, value);
+        store_host<u16>(place + 8, 0xffff);
         return Outcome::Next;
     }
 };

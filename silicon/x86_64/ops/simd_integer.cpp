@@ -1,17 +1,34 @@
 // Packed integers in XMM registers. Rows: spec/x86_64/simd_integer.toml.
-#include "silicon/x86_64/ops/host_simd.h"
-#include "silicon/x86_64/ops/table.h"
+#include "silicon/x86_64/ops/lanes.h"
 
 namespace silicon::x86 {
 namespace {
 
 #include "host_simd_integer.inc"
 
-template <class Host, class Dst, class Src>
-SILICON_INLINE Outcome lanes(Cpu& cpu, const Insn& in) {
-    const auto b = Src::load(cpu, in);
+struct Left {
+    static SILICON_INLINE u128 of(u128 a, unsigned bits) { return a << bits; }
+};
+struct Right {
+    static SILICON_INLINE u128 of(u128 a, unsigned bits) { return a >> bits; }
+};
+
+template <class Direction, class Dst, class Imm>
+SILICON_INLINE Outcome shift_bytes(Cpu& cpu, const Insn& in) {
+    const unsigned bytes = u8(in.imm);
+    const Vec a = Dst::load(cpu, in).value;
+    const u128 moved = bytes > 15 ? 0 : Direction::of(u128{a[1]} << 64 | a[0], 8 * bytes);
+    return Dst::store(cpu, in, Vec{u64(moved), u64(moved >> 64)});
+}
+
+// Intel SDM vol. 2, "PTEST—Logical Compare".
+template <class A, class B>
+SILICON_INLINE Outcome test_lanes(Cpu& cpu, const Insn& in) {
+    const auto b = B::load(cpu, in);
     if (!b.ok) [[unlikely]] return Outcome::Stop;
-    return Dst::store(cpu, in, Host::run(Dst::load(cpu, in).value, b.value));
+    const Vec a = A::load(cpu, in).value, both = a & b.value, only_b = ~a & b.value;
+    cpu.lazy = LazyFlags::of_bits(((both[0] | both[1]) ? 0 : flag::zf) | ((only_b[0] | only_b[1]) ? 0 : flag::cf));
+    return Outcome::Next;
 }
 
 }  // namespace
