@@ -301,7 +301,7 @@ class Cpu : public CpuState {
     bool settle();
     bool handle_stop();
     void send(u32 request);
-    void take_messages(u32 seen);
+    bool take_messages(u32 seen);
     void init();
     void start_up(u8 vector);
     bool wait_in_hlt(const RunLimits& limits);

@@ -15,7 +15,7 @@ enum class ExitKind : u8 {
 
 // Basic exit reasons. Intel SDM vol. 3, appendix "VMX Basic Exit Reasons".
 enum class Reason : u32 {
-    ExceptionOrNmi = 0, ExternalInterrupt = 1, TripleFault = 2, InterruptWindow = 7, NmiWindow = 8, TaskSwitch = 9,
+    ExceptionOrNmi = 0, ExternalInterrupt = 1, TripleFault = 2, Init = 3, StartUp = 4, InterruptWindow = 7, NmiWindow = 8, TaskSwitch = 9,
     Cpuid = 10, Hlt = 12, Invd = 13, Invlpg = 14, Rdpmc = 15, Rdtsc = 16, Vmcall = 18, Vmclear = 19,
     Vmlaunch = 20, Vmptrld = 21, Vmptrst = 22, Vmread = 23, Vmresume = 24, Vmwrite = 25, Vmxoff = 26, Vmxon = 27, CrAccess = 28, DrAccess = 29,
     Io = 30, Rdmsr = 31, Wrmsr = 32, BadGuestState = 33, Mwait = 36, MonitorTrap = 37, Monitor = 39, Pause = 40,

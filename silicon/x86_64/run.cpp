@@ -75,7 +75,8 @@ bool Cpu::attend() {
         user_.seen.store(generation, std::memory_order_seq_cst);
     }
     if (seen & request::event) requests.fetch_and(~request::event, std::memory_order_relaxed);
-    if (seen & (request::init | request::start_up)) [[unlikely]] take_messages(seen);
+    if (seen & (request::init | request::start_up)) [[unlikely]]
+        if (take_messages(seen)) return true;
     if (!(seen & request::kick)) return false;
     requests.fetch_and(~request::kick, std::memory_order_seq_cst);
     set_exit(ExitKind::Kicked, Reason::ExternalInterrupt);

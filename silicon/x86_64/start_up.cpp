@@ -24,10 +24,20 @@ void Cpu::send_start_up(u8 vector) {
 }
 
 // Inside `run`, at a boundary. Of both at once INIT came first: a start-up before it would have had nobody who waits.
-void Cpu::take_messages(u32 seen) {
-    requests.fetch_and(~(seen & (request::init | request::start_up)), std::memory_order_seq_cst);
-    if (seen & request::init) init();
-    if (seen & request::start_up) start_up(start_up_vector_.load(std::memory_order_relaxed));
+// In Apple's manner both are exits, and what they do is the client's: INIT but for one that waits for a start-up message
+// already, start-up only for such a one. True: leave. Intel SDM vol. 3, "Other Causes of VM Exits".
+bool Cpu::take_messages(u32 seen) {
+    const u32 taken = seen & request::init ? request::init : request::start_up;
+    requests.fetch_and(~taken, std::memory_order_seq_cst);
+    const u8 vector = start_up_vector_.load(std::memory_order_relaxed);
+    if (!raw_) {
+        taken == request::init ? init() : start_up(vector);
+    } else if ((taken == request::init) != (activity == activity_waits)) {
+        set_exit(ExitKind::Unnamed, taken == request::init ? Reason::Init : Reason::StartUp);
+        exit.qualification = taken == request::init ? 0 : vector;
+        return true;
+    }
+    return seen & ~taken & request::start_up ? take_messages(request::start_up) : false;
 }
 
 // As a reset, but caches, MSRs, the time-stamp counter, XCR0 and the x87 and SIMD state stay. The boot processor starts at

@@ -6,17 +6,24 @@ and Interrupts When Switching Stacks", "Handling Multiple NMIs"; vol. 2, "STI—
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from pyhv import DeadlinePassed, Halted, InterruptWindow, VirtualMachine
+from pyhv.arch.x86_64.registers import Reg
+from pyhv.arch.x86_64.vmcs import Vmcs
+from pyhv.engines.base import EngineVcpu, EngineVm
+from pyhv.engines.soft.engine import SoftEngine
 
 from .machine import CODE, CODE0, DATA0, HANDLERS, STACK0, Machine
 
 IF = 1 << 9
+KICKED, INIT, START_UP, TIMER = 1, 3, 4, 52
 
 
 def test_init_and_start_up(assemble: Callable[[str, int, int], bytes]) -> None:
@@ -66,6 +73,43 @@ def test_a_start_up_message_wakes_one_that_waits(assemble: Callable[[str, int, i
             assert second.run(deadline_ns=vm.clock.now_ns + 5_000_000_000) == Halted()
             thread.join()
             assert second.segments.cs.selector == 0x800
+
+
+@pytest.fixture
+def raw_vm() -> Iterator[EngineVm]:
+    """Memory with an endless loop at 0."""
+    vm, ram = SoftEngine().create_vm(), mmap.mmap(-1, 4096)
+    ram[:2] = b"\xeb\xfe"
+    vm.map(0, ctypes.addressof(ctypes.c_char.from_buffer(ram)), 4096, 7)
+    yield vm
+    vm.close()
+
+
+def test_in_apple_s_manner_both_are_exits(raw_vm: EngineVm) -> None:
+    """SDM vol. 3C, "Other Causes of VM Exits": INIT is exit 3; a start-up message exit 4, for one that waits for it."""
+    raw = raw_vm.vcpu(0, True)
+    raw.write_register(Reg.CR0, 0x30)
+
+    def soon(vcpu: EngineVcpu) -> int:
+        return vcpu.run_raw(raw_vm.clock.now_ns + 2_000_000)
+
+    raw.send_start_up(0x12)  # type: ignore[attr-defined]
+    assert soon(raw) == TIMER, "nobody waits for it"
+    raw.send_init()  # type: ignore[attr-defined]
+    raw.send_start_up(0x9A)  # type: ignore[attr-defined]
+    raw.write_register(Reg.RBX, 7)
+    assert soon(raw) == INIT
+    assert (raw.read_vmcs(Vmcs.EXIT_QUALIFICATION), raw.read_register(Reg.RBX)) == (0, 7), "the client resets it"
+    raw.write_vmcs(Vmcs.GUEST_ACTIVITY, 3)
+    assert soon(raw) == START_UP
+    assert raw.read_vmcs(Vmcs.EXIT_QUALIFICATION) == 0x9A
+    assert (raw.read_vmcs(Vmcs.GUEST_ACTIVITY), raw.read_register(Reg.RIP)) == (3, 0)
+    raw.send_init()  # type: ignore[attr-defined]
+    assert soon(raw) == TIMER, "it is reset already"
+    raw.kick()
+    raw.send_start_up(8)  # type: ignore[attr-defined]
+    assert soon(raw) == START_UP
+    assert soon(raw) == KICKED, "a kick is not lost to another exit"
 
 
 SHADOWS = {
