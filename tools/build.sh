@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compiles what changed in silicon/ and bindings/ and puts the module where the editable install looks for it.
-#   tools/build.sh [TARGET]   default: _silicon, what Python needs; `all` has the programs of the tests too
+#   tools/build.sh [TARGET]   default: _silicon and Hypervisor, what users need; `all` has the programs of the tests too
 #   JOBS=N                    compile jobs at a time (default 2)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,7 +16,7 @@ if [[ ! -e $dir/build.ninja ]]; then  # after `make clean`, or a first build tha
 fi
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if ! cmake --build "$dir" --target "${1:-_silicon}" --parallel "${JOBS:-2}" >"$log" 2>&1; then
+if ! cmake --build "$dir" --target ${1:-_silicon Hypervisor} --parallel "${JOBS:-2}" >"$log" 2>&1; then
     cat "$log" >&2
     echo "build: failed; the compiler's words are above" >&2
     exit 1

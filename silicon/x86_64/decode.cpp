@@ -19,14 +19,14 @@ namespace {
 
 // All operand forms of all families, by key.
 const std::vector<Op>& all_ops() {
-    static const std::vector<Op> sorted = [] {
+    static const std::vector<Op>& sorted = *new std::vector<Op>([] {  // never destroyed: vCPUs may run while the process ends
         std::vector<Op> ops;
 #define FAMILY(name) ops.insert(ops.end(), name##_ops, name##_ops + name##_op_count);
 #include "ops_families.inc"
 #undef FAMILY
         std::sort(ops.begin(), ops.end(), [](const Op& a, const Op& b) { return a.key < b.key; });
         return ops;
-    }();
+    }());
     return sorted;
 }
 

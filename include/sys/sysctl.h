@@ -1,0 +1,2 @@
+/* See pyhv/mach.h. */
+#include <pyhv/mach.h>

@@ -1,0 +1,72 @@
+"""C programs of ours, as C and as C++, against libHypervisor.so, in an empty environment."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAMS = Path(__file__).parent / "programs"
+NAMES = sorted(path.stem for path in PROGRAMS.glob("*.c"))
+COMPILERS = {"c": ("gcc", "-std=gnu11"), "c++": ("g++", "-std=gnu++17", "-x", "c++")}
+SECONDS = 120
+
+
+def hv(*arguments: str) -> str:
+    command = [sys.executable, "-m", "pyhv.cli", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def build(program: Path, out: Path, language: str = "c") -> Path:
+    compile_flags, libs = (shlex.split(hv("c-flags", part)) for part in ("--cflags", "--libs"))
+    flags = ["-O1", "-Wall", "-Wextra", "-Werror", "-pthread"]
+    command = [*COMPILERS[language], *flags, *compile_flags, str(program), "-x", "none", "-o", str(out), *libs]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def run(program: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """In an empty environment: `env -i`."""
+    return subprocess.run([str(program)], check=False, capture_output=True, text=True, env=environment, timeout=SECONDS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_program(tmp_path: Path, name: str) -> None:
+    build(PROGRAMS / f"{name}.c", tmp_path / f"{name}++", "c++")  # the same code once more, so it need not run again
+    done = run(build(PROGRAMS / f"{name}.c", tmp_path / name))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+
+
+def test_an_error_says_what_was_wrong_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "bad.c").write_text(
+        "#include <Hypervisor/Hypervisor.h>\n"
+        "int main(void) { return hv_vm_map(0, 0x123, 0x1000, 7) != HV_NO_DEVICE; }\n"
+    )
+    program = build(tmp_path / "bad.c", tmp_path / "bad")
+    assert run(program).stderr == ""
+    told = run(program, PYHV_ERRORS="1")
+    assert told.returncode == 0
+    assert told.stderr.startswith("hv_vm_map: NoDevice: this process has no VM")
+
+
+def test_entitlements_deny_a_c_program_too(tmp_path: Path) -> None:
+    (tmp_path / "make.c").write_text(
+        "#include <Hypervisor/Hypervisor.h>\nint main(void) { return hv_vm_create(HV_VM_DEFAULT) != HV_DENIED; }\n"
+    )
+    (tmp_path / "none.plist").write_text("<plist><dict/></plist>")
+    program = build(tmp_path / "make.c", tmp_path / "make")
+    assert run(program, PYHV_ENTITLEMENTS=str(tmp_path / "none.plist")).returncode == 0
+    assert run(program).returncode == 1
+
+
+def test_pkg_config_knows_the_same(tmp_path: Path) -> None:
+    libs = shlex.split(hv("c-flags", "--libs"))
+    folder = Path(libs[0].removeprefix("-L"))
+    text = (folder / "pkgconfig" / "Hypervisor.pc").read_text()
+    assert "-lHypervisor" in text
+    assert "@" not in text
+    assert (folder.parent / "include" / "Hypervisor" / "Hypervisor.h").exists()
