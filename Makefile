@@ -13,8 +13,9 @@ JOBS ?= 2
 PYTEST ?=
 BENCH ?=
 ORACLE ?= --seconds 600
+FUZZ ?= --seconds 600 --findings 10
 
-.PHONY: help setup build run test test-slow soak sanitize lint format docs bench oracle fresh clean distclean
+.PHONY: help setup build run test test-slow soak sanitize fuzz lint format docs bench oracle fresh clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -51,7 +52,10 @@ soak: build-all ## storms of kicks and memory changes for some minutes, and a th
 	@$(BIN)/pytest -m "slow or not slow" tests/soak $(PYTEST)
 
 sanitize: .venv/.ready ## hv-stress under the address and undefined-behaviour sanitizers (minutes to build)
-	@JOBS=$(JOBS) tools/sanitize.sh
+	@JOBS=$(JOBS) tools/sanitize.sh stress
+
+fuzz: .venv/.ready ## guests of random bits under the same sanitizers, for long; FUZZ="--help" lists options
+	@JOBS=$(JOBS) tools/sanitize.sh fuzz $(FUZZ)
 
 lint: .venv/.ready ## ruff, mypy --strict, a C++ build without warnings, the import rule, generated files current
 	@JOBS=$(JOBS) $(PY) tools/lint.py

@@ -290,6 +290,8 @@ class Cpu : public CpuState {
     void leave();
     void dispatch(const RunLimits& limits);
     bool attend();
+    void attend_memory();
+    Block* settled_block();
     bool take_events();
     void account(u64& budget_left);
     bool refill(const RunLimits& limits, u64 budget_left, bool first);

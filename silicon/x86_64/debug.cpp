@@ -216,7 +216,7 @@ bool Cpu::pass_breakpoints(bool& go_on) {
 bool Cpu::run_guarded() {
     bool go_on = true;
     if (!pass_breakpoints(go_on)) return go_on;
-    Block* block = find_block();
+    Block* block = settled_block();
     if (!block) return handle_stop();
     const u64 linear = code_linear();
     if (remaining < block->count || (block->length > 1 && debug_.points_within(linear + 1, linear + block->length - 1))) {

@@ -184,6 +184,7 @@ Cpu::Walk Cpu::walk_tables(u64 at, Access access, Privilege as, bool quiet) {
 }
 
 bool Cpu::translate(u64 linear, Access access, u64& gpa) {
+    if (efer & efer::lma && !canonical(linear)) return false;
     settle_pdptes();
     const Walk w = walk(linear, access, Privilege::System, true);
     gpa = w.gpa;

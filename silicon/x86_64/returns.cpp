@@ -79,8 +79,8 @@ Outcome Cpu::return_to(u64 target, u16 selector, unsigned operand_bytes, unsigne
         if (!stack_segment(u16(new_ss.value), rpl, to_long, ss)) return Outcome::Stop;
         sp = new_sp.value + release;
     }
+    if (!fits_code(target, d.segment(selector)) || !mark_accessed(d, place)) return Outcome::Stop;
     const Segment cs = d.segment(selector);
-    if (!fits_code(target, cs) || !mark_accessed(d, place)) return Outcome::Stop;
     at(Seg::Ss) = ss;
     if (!(ss.rights & ar::unusable)) at(Seg::Ss).rights = (ss.rights & ~(3u << ar::dpl_shift)) | rpl << ar::dpl_shift;
     set_code_segment(cs, rpl);

@@ -54,26 +54,30 @@ void Cpu::enter() {
     next_epoch();  // the host may have written over code since the last run: blocks are compared before they run again
 }
 
+// Between two iterations of a REP the flags have RF, as an interrupt would push them. Intel SDM vol. 3, "Saving RIP, RSP, RFLAGS".
 void Cpu::leave() {
     return_float();
-    rflags = all_rflags();
+    rflags = all_rflags() | (std::exchange(repeating_, false) ? flag::rf : 0);
     if (raw_) vmcs.entry_controls = (vmcs.entry_controls & ~entry_control::ia32e) | (efer & efer::lma ? entry_control::ia32e : 0);
     user_.inside.store(false, std::memory_order_seq_cst);
+}
+
+// Memory was mapped, unmapped, protected, or code in it written over.
+void Cpu::attend_memory() {
+    requests.fetch_and(~request::memory, std::memory_order_seq_cst);
+    const u64 generation = memory_.generation();
+    drop_stale_code();
+    if (user_.seen.load(std::memory_order_relaxed) != generation) {
+        flush_tlb();
+        next_epoch();
+    }
+    user_.seen.store(generation, std::memory_order_seq_cst);
 }
 
 // What others have asked for. True: leave, `exit` says why.
 bool Cpu::attend() {
     const u32 seen = requests.load(std::memory_order_seq_cst);
-    if (seen & request::memory) {
-        requests.fetch_and(~request::memory, std::memory_order_seq_cst);
-        const u64 generation = memory_.generation();
-        drop_stale_code();
-        if (user_.seen.load(std::memory_order_relaxed) != generation) {
-            flush_tlb();
-            next_epoch();
-        }
-        user_.seen.store(generation, std::memory_order_seq_cst);
-    }
+    if (seen & request::memory) attend_memory();
     if (seen & request::event) requests.fetch_and(~request::event, std::memory_order_relaxed);
     if (seen & (request::init | request::start_up)) [[unlikely]]
         if (take_messages(seen)) return true;
@@ -99,7 +103,8 @@ bool Cpu::refill(const RunLimits& limits, u64 budget_left, bool first) {
         return false;
     }
     if ((!first || limits.deadline_ns != no_limit) && over(limits)) return false;  // the host's slice has just begun
-    u64 slice = control(proc::monitor_trap) ? 1 : std::min(budget_left, slice_instructions);
+    // What is injected waits for an unfinished instruction, of a REP only for this iteration.
+    u64 slice = control(proc::monitor_trap) || injected_.pending ? 1 : std::min(budget_left, slice_instructions);
     if (limits.deadline_ns != no_limit && clock_.counts_instructions())
         slice = std::min(slice, clock_.instructions_until(limits.deadline_ns));
     granted_ = remaining = static_cast<i32>(slice);
@@ -232,6 +237,17 @@ bool Cpu::run_blocks() {
     }
 }
 
+// The next block to run by itself. While it was decoded this vCPU counted as outside: what others changed meanwhile is
+// looked at before anything runs.
+Block* Cpu::settled_block() {
+    Block* block = find_block();
+    while (block && requests.load(std::memory_order_seq_cst) & request::memory) {
+        attend_memory();
+        block = find_block();
+    }
+    return block;
+}
+
 // One instruction: the last few of a slice, one that runs again with its answers, or one with TF or an interrupt shadow.
 bool Cpu::run_one() {
     bool go_on = true;
@@ -248,7 +264,7 @@ bool Cpu::run_one() {
     posted_ = false;
     mode |= mode::single;
     update_stamp();
-    Block* block = find_block();
+    Block* block = settled_block();
     if (block) {
         if (!trace_ring_.empty()) record_trace();
         next_rip = (rip + block->length) & code_mask();

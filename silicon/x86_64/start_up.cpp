@@ -48,7 +48,7 @@ void Cpu::init() {
     auto kept_msrs = std::move(plain_msrs);
     const u64 apic_base = kept_msrs[msr_apic_base];
     reset_hardware();
-    cr0 = cr0::et | kept_cr0;
+    cr0 = cr0::et | kept_cr0 | (raw_ ? cr0::ne : 0);  // which VMX keeps at 1
     xcr0 = kept_xcr0;
     tsc_offset = kept_tsc_offset;
     fx = kept_fx;

@@ -264,10 +264,12 @@ void Cpu::take_entry_mode() {
 // An entry. False: it has failed, `exit` says why, and nothing else has changed.
 bool Cpu::admit() {
     if (entry_unchecked_) {
+        const u64 kept_efer = efer;
         if (raw_) take_entry_mode();
         settle_pdptes();
         u64 qualification = 0;
         if (const char* why = bad_guest_state(qualification)) {
+            if (efer != kept_efer) write_control(efer, kept_efer);
             set_exit(ExitKind::BadGuestState, static_cast<Reason>(static_cast<u32>(Reason::BadGuestState) | failed_entry));
             exit.qualification = qualification;
             exit.text = why;
