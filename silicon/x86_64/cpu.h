@@ -395,7 +395,7 @@ class Cpu : public CpuState {
     void remember(u64 at, Access access, const Translated& t, const Walk& w, PageEntry page);
     Slow slow_load(u64 at, unsigned size_bytes);
     Outcome slow_store(u64 at, u64 value, unsigned size_bytes);
-    Loaded<Vec> slow_load_vec(u64 at);
+    bool slow_load_vec(u64 at);  // into `wide_`
     Outcome slow_store_vec(u64 at, Vec value);
     u8* slow_place(u64 at, unsigned size_bytes);
     u8* slow_place_locked(u64 at, unsigned size_bytes);
@@ -555,6 +555,7 @@ class Cpu : public CpuState {
     unsigned stage_bytes_ = 0;
     std::unique_lock<std::mutex> exclusive_;
     alignas(16) u8 stage_[16];
+    Vec wide_{};  // a 16-byte load that the TLB did not serve: returned in memory it would keep the others there too
 };
 
 // What POPF may change now.

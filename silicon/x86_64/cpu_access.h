@@ -27,7 +27,8 @@ SILICON_INLINE Loaded<T> Cpu::load(u64 at) {
     if (e.read == ((at + sizeof(T) - 1) & ~page_offset_mask)) [[likely]]
         return {load_host<T>(reinterpret_cast<const void*>(at + e.addend)), true};
     if constexpr (sizeof(T) == sizeof(Vec)) {
-        return slow_load_vec(at);
+        const bool ok = slow_load_vec(at);
+        return {wide_, ok};
     } else {
         const Slow slow = slow_load(at, sizeof(T));
         return {T(slow.value), slow.outcome == Outcome::Next};

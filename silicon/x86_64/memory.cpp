@@ -167,12 +167,13 @@ Outcome Cpu::slow_store(u64 at, u64 value, unsigned size_bytes) {
 }
 
 // Over a page edge both pages are translated before the first piece is asked for.
-Loaded<Vec> Cpu::slow_load_vec(u64 at) {
-    if (misaligned(at, 8) || (before_edge(at, 16) != 16 && !probe_read(at, 16))) return {Vec{}, false};
+bool Cpu::slow_load_vec(u64 at) {
+    if (misaligned(at, 8) || (before_edge(at, 16) != 16 && !probe_read(at, 16))) return false;
     const Slow low = slow_load(at, 8);
-    if (low.outcome != Outcome::Next) return {Vec{}, false};
+    if (low.outcome != Outcome::Next) return false;
     const Slow high = slow_load(at + 8, 8);
-    return {Vec{low.value, high.value}, high.outcome == Outcome::Next};
+    wide_ = Vec{low.value, high.value};
+    return high.outcome == Outcome::Next;
 }
 
 // Both halves are translated before the first is stored.
