@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _STRAIGHT: Final = ("run", "step", "answer", "refuse", "finish", "kick")
 _IF: Final = 1 << 9
+_IO: Final = 30  # the exit reason of an I/O instruction
 _ZF: Final = 1 << 6  # VMfailValid: the reason stands in the VM-instruction error field
 
 
@@ -141,7 +142,10 @@ class VCpu:
         Raises HvError when the controls cannot be entered; `vmx_status` then has the processor's flags.
         """
         try:
-            return self.engine.run_raw(deadline_ns)
+            reason = self.engine.run_raw(deadline_ns)
+            while reason == _IO and self.vm.notifiers and self.vm.notifiers.consume(self):
+                reason = self.engine.run_raw(deadline_ns)
+            return reason
         except HvError as failed:
             if failed.code == HvReturn.ERROR:
                 self._vmx_status = _ZF

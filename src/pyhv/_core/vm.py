@@ -19,6 +19,7 @@ from .cpuid import checked
 from .forks import after_fork_in_child, keep_for_good
 from .interrupts import Interrupts
 from .mapping import Mapping, of_buffer
+from .notifiers import Notifiers
 from .perm import Perm
 from .rules import RELAXED, Rules
 from .space import AddressSpace, HostOwner
@@ -60,6 +61,7 @@ class VirtualMachine:
         self.page_bytes: Final = chosen.page_bytes
         self.max_vcpus: Final = chosen.max_vcpus
         self._closed: str | None = None
+        self.notifiers: Final = Notifiers()
         self._lock = threading.Lock()
         self._vcpus: MutableMapping[int, VCpu] = {} if rules.bound_to_thread else weakref.WeakValueDictionary()
         with _create:

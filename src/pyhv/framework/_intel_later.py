@@ -53,31 +53,6 @@ def hv_vcpu_set_space(vcpu: SupportsIndex, asid: SupportsIndex) -> None:
     """Switches a vCPU to another guest physical address space."""
 
 
-# Port notifiers.
-
-
-@later
-def hv_vm_add_pio_notifier(
-    addr: SupportsIndex,
-    size: SupportsIndex,
-    value: SupportsIndex,
-    mach_port: SupportsIndex,
-    flags: SupportsIndex,
-) -> None:
-    """Asks for a Mach message instead of a guest exit whenever the guest writes a matching value to an I/O port."""
-
-
-@later
-def hv_vm_remove_pio_notifier(
-    addr: SupportsIndex,
-    size: SupportsIndex,
-    value: SupportsIndex,
-    mach_port: SupportsIndex,
-    flags: SupportsIndex,
-) -> None:
-    """Cancels a port notifier."""
-
-
 # MSRs that the host manages.
 
 

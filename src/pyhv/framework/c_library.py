@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from .. import __path__ as _package
@@ -23,9 +24,9 @@ def include_folder() -> Path:
 
 
 def _find(name: str) -> Path:
-    from .. import _silicon  # noqa: PLC0415 - an editable install has what was built apart from the sources
-
-    for folder in (*map(Path, _package), Path(str(_silicon.__file__)).parent):
+    native = find_spec("pyhv._silicon")  # an editable install has what was built apart from the sources
+    built = [Path(native.origin).parent] if native and native.origin else []
+    for folder in (*map(Path, _package), *built):
         if (folder / name).exists():
             return folder / name
     raise NotInstalled(

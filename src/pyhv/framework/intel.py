@@ -47,10 +47,8 @@ from ._intel_constants import *  # noqa: F403 - Apple's names, all of them
 from ._intel_later import hv_vcpu_enable_managed_msr as hv_vcpu_enable_managed_msr
 from ._intel_later import hv_vcpu_set_msr_access as hv_vcpu_set_msr_access
 from ._intel_later import hv_vcpu_set_space as hv_vcpu_set_space
-from ._intel_later import hv_vm_add_pio_notifier as hv_vm_add_pio_notifier
 from ._intel_later import hv_vm_map_space as hv_vm_map_space
 from ._intel_later import hv_vm_protect_space as hv_vm_protect_space
-from ._intel_later import hv_vm_remove_pio_notifier as hv_vm_remove_pio_notifier
 from ._intel_later import hv_vm_space_create as hv_vm_space_create
 from ._intel_later import hv_vm_space_destroy as hv_vm_space_destroy
 from ._intel_later import hv_vm_unmap_space as hv_vm_unmap_space
@@ -62,6 +60,8 @@ from ._intel_msr import hv_vcpu_enable_native_msr as hv_vcpu_enable_native_msr
 from ._intel_msr import hv_vcpu_read_msr as hv_vcpu_read_msr
 from ._intel_msr import hv_vcpu_write_msr as hv_vcpu_write_msr
 from ._intel_msr import hv_vmx_get_msr_info as hv_vmx_get_msr_info
+from ._intel_notifiers import hv_vm_add_pio_notifier as hv_vm_add_pio_notifier
+from ._intel_notifiers import hv_vm_remove_pio_notifier as hv_vm_remove_pio_notifier
 from ._intel_timer import hv_tsc_clock as hv_tsc_clock
 from ._intel_timer import hv_vcpu_set_tsc_relative as hv_vcpu_set_tsc_relative
 from ._intel_timer import hv_vm_sync_tsc as hv_vm_sync_tsc
