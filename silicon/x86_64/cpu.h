@@ -21,6 +21,7 @@
 #include "silicon/x86_64/decode.h"
 #include "silicon/x86_64/event.h"
 #include "silicon/x86_64/exit_record.h"
+#include "silicon/x86_64/float_traps.h"
 #include "silicon/x86_64/pieces.h"
 #include "silicon/x86_64/state.h"
 #include "silicon/x86_64/vmcs.h"
@@ -182,6 +183,9 @@ class Cpu : public CpuState {
     // Behind a floating-point operation, before its result is stored. True: it is not to be stored, #XM or #UD is raised.
     SILICON_INLINE bool float_faulted() { return float_traps_ && float_trap(); }
     bool float_traps() const { return float_traps_; }  // some SIMD floating-point exception is not masked
+    // The same for operations that round, and for dot products: only while `float_traps`.
+    SILICON_COLD bool float_trap(const FloatOperation& what);
+    SILICON_COLD bool dot_trap(Lanes lanes, Vec a, Vec b, unsigned selected);
 
     // ---- for handlers: what can go wrong; all return Stop ----
     SILICON_COLD Outcome raise(Vector vector);
@@ -318,6 +322,7 @@ class Cpu : public CpuState {
     void borrow_float();
     void return_float();
     SILICON_COLD bool float_trap();
+    bool settle_float(u32 raised);
 
     // vmx_entry.cpp
     const char* msr_problem(bool ia32e) const;

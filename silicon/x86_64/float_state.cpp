@@ -19,7 +19,7 @@ u32 mxcsr_mask() {
 #if defined(__x86_64__)
         alignas(16) FxState image{};
         asm volatile("fxsave %0" : "=m"(image));
-        if (image.mxcsr_mask) return image.mxcsr_mask;
+        if (image.mxcsr_mask) return image.mxcsr_mask & mxcsr::known;
 #endif
         return u32{0xffbf};
     }();
@@ -86,18 +86,18 @@ u32 Cpu::mxcsr() {
 void Cpu::set_mxcsr(u32 value) {
     fx.mxcsr = value;
     float_traps_ = (value & mxcsr::masks) != mxcsr::masks;
-    if (user_.inside.load(std::memory_order_relaxed)) set_host_mxcsr((value & ~mxcsr::flags) | mxcsr::masks);
+    if (user_.inside.load(std::memory_order_relaxed)) set_host_mxcsr(host_modes_of(value));
 }
 
-// The flags of this operation alone: the host's are taken away after each one while something is not masked. Of an operation
-// that is not carried out only the exceptions before it count. Intel SDM vol. 1, "SIMD Floating-Point Exceptions".
-bool Cpu::float_trap() {
-    u32 raised = host_mxcsr() & mxcsr::flags;
-    set_host_mxcsr((fx.mxcsr & ~mxcsr::flags) | mxcsr::masks);
-    const u32 unmasked = ~(fx.mxcsr >> mxcsr::masks_shift) & mxcsr::flags;
-    if (raised & unmasked & mxcsr::before_computing) raised &= mxcsr::before_computing;
+// The flags of this operation alone: the host's are taken away after each one while something is not masked.
+bool Cpu::float_trap() { return settle_float(plain_flags(fx.mxcsr)); }
+bool Cpu::float_trap(const FloatOperation& what) { return settle_float(float_flags(what, fx.mxcsr)); }
+bool Cpu::dot_trap(Lanes lanes, Vec a, Vec b, unsigned selected) { return settle_float(dot_flags(lanes, a, b, selected, fx.mxcsr)); }
+
+bool Cpu::settle_float(u32 raised) {
+    set_host_mxcsr(host_modes_of(fx.mxcsr));
     fx.mxcsr |= raised;
-    if (!(raised & unmasked)) return false;
+    if (!(raised & mxcsr::unmasked(fx.mxcsr))) return false;
     raise(cr4 & cr4::osxmmexcpt ? vector_xm : vector_ud);
     return true;
 }

@@ -82,3 +82,60 @@
         }                                                 \
     };                                                    \
     }
+
+// dst = dst OP src in floating point: MXCSR says how, and gathers the exceptions. The first operand stays the first: of two
+// NaNs it gives the result.
+#define HOST_FLOAT(name)                                                \
+    namespace host_float {                                              \
+    struct name {                                                       \
+        static SILICON_INLINE Vec run(Vec a, Vec b) {                   \
+            SILICON_HOST_FLOAT_ASM(#name " %1, %0" : "+x"(a) : "x"(b)); \
+            return a;                                                   \
+        }                                                               \
+    };                                                                  \
+    }
+
+// The same with an immediate in the instruction.
+#define HOST_FLOAT_BY(name)                                                             \
+    namespace host_float_by {                                                           \
+    struct name {                                                                       \
+        template <int Imm>                                                         \
+        static Vec run(Vec a, Vec b) {                                                  \
+            SILICON_HOST_FLOAT_ASM(#name " %2, %1, %0" : "+x"(a) : "x"(b), "i"(Imm)); \
+            return a;                                                                   \
+        }                                                                               \
+    };                                                                                  \
+    }
+
+// COMISD and its kind: ZF and CF say all, PF is both.
+#define HOST_COMPARE(name)                                                                              \
+    namespace host_compare {                                                                            \
+    struct name {                                                                                       \
+        static SILICON_INLINE void run(Vec a, Vec b, bool& equal, bool& below) {                        \
+            SILICON_HOST_FLOAT_ASM(#name " %3, %2" : "=@ccz"(equal), "=@ccc"(below) : "x"(a), "x"(b)); \
+        }                                                                                               \
+    };                                                                                                  \
+    }
+
+// To and from general registers, 32 or 64 bits.
+#define HOST_TO_GPR(name)                                              \
+    namespace host_to_gpr {                                            \
+    struct name {                                                      \
+        template <class T>                                             \
+        static SILICON_INLINE T run(Vec b) {                           \
+            T value = 0;                                               \
+            SILICON_HOST_FLOAT_ASM(#name " %1, %0" : "=r"(value) : "x"(b)); \
+            return value;                                              \
+        }                                                              \
+    };                                                                 \
+    }
+#define HOST_FROM_GPR(name)                                             \
+    namespace host_from_gpr {                                           \
+    struct name {                                                       \
+        template <class T>                                              \
+        static SILICON_INLINE Vec run(Vec a, T b) {                     \
+            SILICON_HOST_FLOAT_ASM(#name " %1, %0" : "+x"(a) : "r"(b)); \
+            return a;                                                   \
+        }                                                               \
+    };                                                                  \
+    }
