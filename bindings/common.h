@@ -19,6 +19,7 @@ PyObject* exit_object(const silicon::x86::ExitRecord& record);
 
 void bind_host_memory(nb::module_& module);
 void bind_guest_memory(nb::module_& module);
+void bind_interrupts(nb::module_& module);
 void bind_exits(nb::module_& module);
 void bind_cpu(nb::module_& module);
 void bind_disassemble(nb::module_& module);

@@ -12,9 +12,21 @@
 #include <optional>
 #include <tuple>
 
-#include "bindings/common.h"
+#include "bindings/vcpu.h"
 
 namespace binding {
+
+void require_open(const VcpuObject& vcpu) {
+    if (vcpu.closed.load(std::memory_order_seq_cst)) raise_error("Closed", vcpu.why_closed);
+}
+
+silicon::x86::Cpu& idle(VcpuObject& vcpu) {
+    require_open(vcpu);
+    if (vcpu.running.load(std::memory_order_relaxed))
+        raise_error("Busy", "the vCPU is running in another thread; only kick() may be called now");
+    return vcpu.cpu;
+}
+
 namespace {
 
 using namespace silicon;
@@ -23,19 +35,6 @@ using namespace silicon::x86;
 constexpr u64 slice_ns = 20'000'000;  // how long a run on the main thread may keep Ctrl-C waiting
 
 using CpuidRow = std::tuple<u32, u32, u32, u32, u32, u32>;
-
-// A Cpu that one thread uses at a time.
-struct VcpuObject {
-    VcpuObject(GuestMemory& memory, Clock& clock, unsigned index, bool raw) : cpu(memory, clock, index, raw) {}
-    Cpu cpu;
-    std::atomic<bool> running{false};
-    std::atomic<bool> closed{false};
-    std::string why_closed;  // written before `closed`
-};
-
-void require_open(const VcpuObject& vcpu) {
-    if (vcpu.closed.load(std::memory_order_seq_cst)) raise_error("Closed", vcpu.why_closed);
-}
 
 // While it lives the vCPU is this thread's.
 class Use {
@@ -55,14 +54,6 @@ class Use {
   private:
     VcpuObject& vcpu_;
 };
-
-// For what does not run the guest.
-Cpu& idle(VcpuObject& vcpu) {
-    require_open(vcpu);
-    if (vcpu.running.load(std::memory_order_relaxed))
-        raise_error("Busy", "the vCPU is running in another thread; only kick() may be called now");
-    return vcpu.cpu;
-}
 
 void require_answered(const Cpu& cpu) {
     if (cpu.unanswered())
@@ -152,7 +143,9 @@ void close(VcpuObject& vcpu, const std::string& why, bool kick) {
     if (vcpu.closed.load(std::memory_order_relaxed)) return;
     vcpu.why_closed = why;
     vcpu.closed.store(true, std::memory_order_seq_cst);
-    if (kick) vcpu.cpu.kick();
+    if (!kick) return;
+    vcpu.cpu.kick();
+    if (vcpu.cpu.unit()) vcpu.cpu.unit()->hub.part(vcpu.cpu.unit()->local);  // another one may get its index
 }
 
 nb::object finish(VcpuObject& vcpu) {
@@ -364,7 +357,7 @@ void bind_state(nb::class_<VcpuObject>& cls) {
         .def("inject", &inject, nb::arg("vector"), nb::arg("error_code").none(), nb::arg("kind"))
         .def("translate", &translate, nb::arg("gva"), nb::arg("write") = false)
         .def("invalidate_tlb", [](VcpuObject& v) { idle(v).forget_translations(); })
-        .def("reset", [](VcpuObject& v) { idle(v).reset_hardware(); })
+        .def("reset", [](VcpuObject& v) { idle(v).power_up(); })
         .def("set_breakpoint", [](VcpuObject& v, u64 gva, bool on) { idle(v).set_breakpoint(gva, on); })
         .def("set_watchpoint", [](VcpuObject& v, u64 gva, u64 size_bytes, bool reads, bool writes, bool on) {
             return idle(v).set_watchpoint(gva, size_bytes, reads, writes, on);
@@ -378,8 +371,9 @@ void bind_state(nb::class_<VcpuObject>& cls) {
 
 void bind_cpu(nb::module_& module) {
     auto cls = nb::class_<VcpuObject>(module, "Cpu", nb::is_weak_referenceable(), "One virtual processor.");
-    cls.def(nb::init<GuestMemory&, Clock&, unsigned, bool>(), nb::arg("memory"), nb::arg("clock"), nb::arg("index") = 0,
-            nb::arg("raw") = false, nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>())
+    cls.def(nb::init<GuestMemory&, Clock&, unsigned, bool, apic::Interrupts*>(), nb::arg("memory"), nb::arg("clock"), nb::arg("index") = 0,
+            nb::arg("raw") = false, nb::arg("interrupts") = nb::none(), nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>(),
+            nb::keep_alive<1, 6>())
         .def("run", &run, nb::arg("deadline_ns") = nb::none(), nb::arg("budget") = nb::none(),
              nb::sig("def run(self, deadline_ns: int | None = None, budget: int | None = None) -> Exit"), "Run to the next exit.")
         .def("run_raw", &run_raw, nb::arg("deadline_ns") = nb::none())
@@ -397,7 +391,12 @@ void bind_cpu(nb::module_& module) {
         .def_prop_ro("exec_time_ns", [](const VcpuObject& v) { return v.cpu.run_ns(); })
         .def("stats", &stats);
     bind_state(cls);
-    module.def("default_cpuid", [] { return rows_of(CpuidTable()); });
+    bind_vcpu_apic(cls);
+    module.def("default_cpuid", [](bool apic) {
+        CpuidTable table;
+        if (apic) table.add_apic();
+        return rows_of(table);
+    }, nb::arg("apic") = false);
 }
 
 }  // namespace binding

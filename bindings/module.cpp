@@ -5,6 +5,7 @@ NB_MODULE(_silicon, module) {
     nb::set_leak_warnings(false);
     binding::bind_host_memory(module);
     binding::bind_guest_memory(module);
+    binding::bind_interrupts(module);
     binding::bind_exits(module);
     binding::bind_cpu(module);
     binding::bind_disassemble(module);

@@ -20,10 +20,19 @@ class Clock {
     bool counts_instructions() const { return pace_ != 0; }
     u64 now_ns() const {
         if (counts_instructions())
-            return static_cast<u64>(u128{instructions_.load(std::memory_order_relaxed)} * pace_ >> fraction_bits);
+            return skipped_ns_.load(std::memory_order_relaxed) +
+                   static_cast<u64>(u128{instructions_.load(std::memory_order_relaxed)} * pace_ >> fraction_bits);
         return host_ns() - start_ns_;
     }
     void executed(u64 instructions) { instructions_.fetch_add(instructions, std::memory_order_relaxed); }
+    // Where instructions are counted: who executes any, and time that passes because nobody does.
+    void execute(bool begins) {
+        if (counts_instructions()) executing_.fetch_add(begins ? 1 : -1, std::memory_order_seq_cst);
+    }
+    bool anybody_executes() const { return executing_.load(std::memory_order_seq_cst) > 0; }
+    void advance_to(u64 ns) {
+        if (const u64 now = now_ns(); ns > now) skipped_ns_.fetch_add(ns - now, std::memory_order_relaxed);
+    }
     // How many instructions of a deterministic clock there are until `ns`.
     u64 instructions_until(u64 ns) const {
         const u64 now = now_ns();
@@ -38,7 +47,8 @@ class Clock {
     static constexpr unsigned fraction_bits = 32;
     u64 pace_;  // nanoseconds an instruction, with so many bits behind the point
     u64 start_ns_;
-    std::atomic<u64> instructions_{0};
+    std::atomic<u64> instructions_{0}, skipped_ns_{0};
+    std::atomic<int> executing_{0};
 };
 
 }  // namespace silicon

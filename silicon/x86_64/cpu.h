@@ -22,23 +22,20 @@
 #include "silicon/x86_64/event.h"
 #include "silicon/x86_64/exit_record.h"
 #include "silicon/x86_64/float_traps.h"
+#include "silicon/x86_64/interrupt_unit.h"
 #include "silicon/x86_64/pieces.h"
 #include "silicon/x86_64/state.h"
 #include "silicon/x86_64/vmcs.h"
 
 namespace silicon::x86 {
 
-struct Descriptor;
-struct Gate;
-struct CallTarget;
-struct FrameStack;
-struct TaskState;
-struct TaskSegment;
+struct Descriptor; struct Gate; struct CallTarget; struct FrameStack; struct TaskState; struct TaskSegment;
 
 class Cpu : public CpuState {
   public:
     Cpu(GuestMemory& memory, Clock& clock, unsigned index, bool raw);
     ~Cpu();
+    void attach(apic::Interrupts& interrupts);  // once, before it runs: it gets a local APIC
     Cpu(const Cpu&) = delete;
     Cpu& operator=(const Cpu&) = delete;
 
@@ -63,6 +60,10 @@ class Cpu : public CpuState {
         vmcs.entry_error = event.error;
     }
     void reset_fresh();
+    void power_up() {
+        reset_hardware();
+        if (unit_) unit_->power_up();
+    }
     void reset_hardware();  // Intel SDM vol. 3, "Processor State After Reset"
     bool translate(u64 linear, Access access, u64& gpa);  // without a fault, without accessed and dirty bits
     void forget_translations();
@@ -73,7 +74,10 @@ class Cpu : public CpuState {
     unsigned index() const { return index_; }
     bool raw() const { return raw_; }
     u64 instructions() const { return instructions_; }
-    u64 run_ns() const { return run_ns_; }
+    u64 run_ns() const { return run_ns_ - idle_ns_; }
+    u64 idle_ns() const { return idle_ns_; }  // it waited within `run`
+    InterruptUnit* unit() const { return unit_.get(); }  // null: there are no interrupt controllers
+    void notify(u32 request);  // from any thread: bits of namespace request
     RunStats stats() const;
 
     ExitRecord exit;
@@ -92,8 +96,8 @@ class Cpu : public CpuState {
     bool read_vmcs(u32 field, u64& value) const;
     bool write_vmcs(u32 field, u64 value);
     // RDMSR and WRMSR from outside: without exits and refusals by privilege.
-    bool read_msr(u32 msr, u64& value) { return get_msr(msr, value); }
-    bool write_msr(u32 msr, u64 value) { return set_msr(msr, value); }
+    bool read_msr(u32 msr, u64& value) { return unit_owns_msr(msr) ? unit_->read_msr(msr, value) : get_msr(msr, value); }
+    bool write_msr(u32 msr, u64 value) { return unit_owns_msr(msr) ? unit_->write_msr(msr, value, false) : set_msr(msr, value); }
 
     struct TracedRip {
         u64 linear, cs_base;
@@ -221,6 +225,10 @@ class Cpu : public CpuState {
     // An exit of an instruction with a ModRM operand; `info` is what its instruction information has beside that.
     SILICON_COLD Outcome operand_exit(const Insn& in, Reason reason, u32 info, bool memory);
     SILICON_COLD Outcome descriptor_exit(const Insn& in, Reason reason, unsigned identity, bool memory, unsigned operand_bytes);
+    void keep_task_priority(u64 value) {
+        cr8 = value;
+        if (unit_) unit_->local.set_task_priority(u8(value << 4));
+    }
     Outcome set_task_priority(u64 value);  // CR8, with the exit by its threshold
     void note_string_exit(const Insn& in, u64 linear);  // of INS and OUTS
     bool monitor_armed = false;  // by MONITOR, for MWAIT
@@ -306,13 +314,10 @@ class Cpu : public CpuState {
     bool look_again();
     bool settle();
     bool handle_stop();
-    void send(u32 request);
     bool take_messages(u32 seen);
     void init();
     void start_up(u8 vector);
-    bool wait_in_hlt(const RunLimits& limits);
     bool over(const RunLimits& limits);
-    u64 most_wait_ns(const RunLimits& limits) const;
     void set_exit(ExitKind kind, Reason reason);
     void next_epoch();
     void reset_msrs();
@@ -323,6 +328,21 @@ class Cpu : public CpuState {
     void return_float();
     SILICON_COLD bool float_trap();
     bool settle_float(u32 raised);
+
+    // waiting.cpp
+    void sleep(u64 most_ns);
+    u64 most_wait_ns(const RunLimits& limits) const;
+    void let_time_pass(const RunLimits& limits);
+    bool wait_in_hlt(const RunLimits& limits);
+
+    friend class InterruptUnit;
+    bool on_unit_page(u64 gpa) const { return unit_ && unit_->on_page(gpa); }
+    bool unit_owns_port(u16 port) const { return unit_ && unit_->owns_port(port); }
+    bool unit_owns_msr(u32 number) const { return unit_ && unit_->owns_msr(number); }
+    u64 timer_due() const { return unit_ ? unit_->local.timer_due(clock_.now_ns()) : apic::no_time; }
+    void run_timer() {
+        if (unit_) unit_->local.run_timer(clock_.now_ns());
+    }
 
     // vmx_entry.cpp
     const char* msr_problem(bool ia32e) const;
@@ -545,12 +565,14 @@ class Cpu : public CpuState {
     bool few_left_ = false;  // the slice ends within the next block
     u64 code_base_ = 0;      // of CS, 0 in 64-bit code
     u64 instructions_ = 0;
-    u64 run_ns_ = 0;
+    u64 run_ns_ = 0, idle_ns_ = 0;
     u64 slice_end_ns_ = ~u64{0};  // of this run, by the host's clock
     i32 granted_ = 0;  // what `remaining` started from
     RunStats stats_;
     std::mutex wake_lock_;
     std::condition_variable wake_;
+    std::atomic<bool> sleeping_{false};
+    std::unique_ptr<InterruptUnit> unit_;
     static constexpr unsigned recent_blocks = 16;  // a power of 2
     RecentBlock recent_ring_[recent_blocks] = {};
     u64 recent_next_ = 0;

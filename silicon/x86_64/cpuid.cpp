@@ -98,6 +98,18 @@ CpuidLeaf CpuidTable::lookup(u32 leaf, u32 subleaf) const {
     return highest ? *highest : CpuidLeaf{leaf, subleaf, {}};
 }
 
+// Which one of how many it is, the processor says by itself.
+void CpuidTable::add_apic() {
+    constexpr u32 apic = 1 << 9, x2apic = 1 << 21, tsc_deadline = 1 << 24, always_running_timer = 1 << 2;
+    std::erase_if(leaves_, [](const CpuidLeaf& leaf) { return leaf.leaf == 6 || leaf.leaf == 0xb; });
+    for (CpuidLeaf& leaf : leaves_)
+        if (leaf.leaf == 1) leaf.reg[3] |= apic, leaf.reg[2] |= x2apic | tsc_deadline;
+    leaves_.push_back({6, 0, {always_running_timer, 0, 0, 0}});
+    leaves_.push_back({0xb, 0, {}});
+    leaves_.push_back({0xb, 1, {}});
+    work_out_features();
+}
+
 void CpuidTable::work_out_features() {
     size_t index = 0;
     for (const FeatureBit& f : feature_bits) {

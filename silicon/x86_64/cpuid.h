@@ -28,6 +28,7 @@ class CpuidTable {
     CpuidTable();                              // announces exactly what the instruction table runs
     explicit CpuidTable(std::vector<CpuidLeaf> leaves);
 
+    void add_apic();  // what a processor with a local APIC announces beside the rest
     // As CPUID answers: zeros for what is absent within a range, the highest basic leaf beyond it.
     CpuidLeaf lookup(u32 leaf, u32 subleaf) const;
     bool has(Feature feature) const { return features_[static_cast<size_t>(feature)]; }

@@ -20,7 +20,7 @@ enum class Reason : u32 {
     Vmlaunch = 20, Vmptrld = 21, Vmptrst = 22, Vmread = 23, Vmresume = 24, Vmwrite = 25, Vmxoff = 26, Vmxon = 27, CrAccess = 28, DrAccess = 29,
     Io = 30, Rdmsr = 31, Wrmsr = 32, BadGuestState = 33, Mwait = 36, MonitorTrap = 37, Monitor = 39, Pause = 40,
     TprBelowThreshold = 43, ApicAccess = 44, GdtrIdtr = 46, LdtrTr = 47, EptViolation = 48, Invept = 50, Rdtscp = 51,
-    PreemptionTimer = 52, Invvpid = 53, Wbinvd = 54, Xsetbv = 55, Invpcid = 58,
+    PreemptionTimer = 52, Invvpid = 53, Wbinvd = 54, Xsetbv = 55, ApicWrite = 56, Invpcid = 58,
 };
 
 struct ExitRecord {

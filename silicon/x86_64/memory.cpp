@@ -56,7 +56,7 @@ Cpu::Translated Cpu::reach(u64 at, Access access, Privilege as, unsigned size_by
     Translated t;
     t.gpa = w.gpa;
     t.ok = true;
-    if (!page.is_mapped() || on_apic_page(w.gpa)) [[unlikely]] return t;
+    if (!page.is_mapped() || on_apic_page(w.gpa) || on_unit_page(w.gpa)) [[unlikely]] return t;
     if (page.allows(access)) t.host = page.host() + (w.gpa & page_offset_mask);
     if (as == by_cpl()) remember(at, access, t, w, page);
     return t;
@@ -90,6 +90,7 @@ Outcome Cpu::ept_violation(u64 gpa, u64 at, Access access, bool walking) {
 }
 
 Slow Cpu::device_load(u64 gpa, u64 at, unsigned size_bytes) {
+    if (on_unit_page(gpa)) return unit_->load(gpa, size_bytes);
     if (task_priority_access(gpa, size_bytes)) return {cr8 << 4, Outcome::Next};
     if (raw_) return {0, ept_violation(gpa, at, Access::Read, false)};
     if (const Piece* piece = pieces_.take(Piece::Kind::Load, gpa, size_bytes)) return {piece->value, Outcome::Next};
@@ -104,6 +105,7 @@ Slow Cpu::device_load(u64 gpa, u64 at, unsigned size_bytes) {
 // Posted: the store is done when it is reported. Only one leaves per attempt; an instruction with a further one is left
 // unfinished and comes again.
 Outcome Cpu::device_store(u64 gpa, u64 at, u64 value, unsigned size_bytes) {
+    if (on_unit_page(gpa)) return unit_->store(gpa, value, size_bytes);
     if (task_priority_access(gpa, size_bytes)) return set_task_priority(value >> 4 & 0xf);
     if (raw_) return ept_violation(gpa, at, Access::Write, false);
     value = low_bytes(value, size_bytes);

@@ -61,6 +61,7 @@ Slow Cpu::rdmsr(u32 number) {
         if (piece->refused) return {0, raise(vector_gp, 0)};
         return {piece->value, Outcome::Next};
     }
+    if (unit_owns_msr(number)) return unit_->rdmsr(number);
     const bool leaves = msr_exits(number, false);
     if (!leaves && get_msr(number, value)) return {value, Outcome::Next};
     if (!leaves && !unknown_msrs_exit) return {0, raise(vector_gp, 0)};
@@ -72,6 +73,7 @@ Slow Cpu::rdmsr(u32 number) {
 
 Outcome Cpu::wrmsr(u32 number, u64 value) {
     if (const Piece* piece = pieces_.take(Piece::Kind::MsrWrite, number, 8)) return piece->refused ? raise(vector_gp, 0) : Outcome::Next;
+    if (unit_owns_msr(number)) return unit_->wrmsr(number, value);
     const bool leaves = msr_exits(number, true);
     u64 old = 0;
     if (!leaves && set_msr(number, value)) return Outcome::Next;

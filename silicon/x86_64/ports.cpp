@@ -34,6 +34,7 @@ static u64 qualification(u16 port, unsigned size_bytes, u32 form) { return (size
 
 Slow Cpu::port_in(u16 port, unsigned size_bytes, u32 count, u32 form) {
     if (debug_.any_ports() && touch_port(port, size_bytes)) return {0, Outcome::Stop};
+    if (unit_owns_port(port)) return {unit_->in(port, size_bytes), Outcome::Next};
     if (const Piece* piece = pieces_.take(Piece::Kind::PortIn, port, size_bytes)) return {piece->value, Outcome::Next};
     auto& bytes = pieces_.answer_bytes();
     if (form & form_string && bytes.size() >= size_bytes) {
@@ -56,6 +57,7 @@ Slow Cpu::port_in(u16 port, unsigned size_bytes, u32 count, u32 form) {
 
 Outcome Cpu::port_out(u16 port, unsigned size_bytes, u32 value, u32 form) {
     if (debug_.any_ports() && touch_port(port, size_bytes)) return Outcome::Stop;
+    if (unit_owns_port(port)) return unit_->out(port, size_bytes, value);
     if (!port_exits(port, size_bytes)) return Outcome::Next;
     stop_with(ExitKind::PortOut, Reason::Io, qualification(port, size_bytes, form));
     exit.port = port;
@@ -65,6 +67,14 @@ Outcome Cpu::port_out(u16 port, unsigned size_bytes, u32 value, u32 form) {
 }
 
 Outcome Cpu::port_out_many(u16 port, unsigned size_bytes, const u8* data, u32 data_bytes) {
+    if (unit_owns_port(port)) {
+        for (u32 done = 0; done < data_bytes; done += size_bytes) {
+            u32 value = 0;
+            std::memcpy(&value, data + done, size_bytes);
+            unit_->out(port, size_bytes, value);
+        }
+        return Outcome::Leave;
+    }
     if (port_out(port, size_bytes, 0, form_string | form_rep) == Outcome::Stop) return Outcome::Stop;
     exit.kind = ExitKind::PortOutMany;
     exit.data_bytes = data_bytes;

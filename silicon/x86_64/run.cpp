@@ -1,6 +1,5 @@
 // The dispatcher: limits, requests, events, and block after block until something must be reported.
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "silicon/x86_64/cpu.h"
@@ -44,6 +43,7 @@ void Cpu::next_epoch() {
 void Cpu::enter() {
     lazy = LazyFlags::of_bits(rflags);
     user_.inside.store(true, std::memory_order_seq_cst);
+    clock_.execute(true);
     const u64 generation = memory_.generation();
     if (user_.seen.load(std::memory_order_relaxed) != generation) flush_tlb();
     user_.seen.store(generation, std::memory_order_seq_cst);
@@ -59,6 +59,7 @@ void Cpu::leave() {
     return_float();
     rflags = all_rflags() | (std::exchange(repeating_, false) ? flag::rf : 0);
     if (raw_) vmcs.entry_controls = (vmcs.entry_controls & ~entry_control::ia32e) | (efer & efer::lma ? entry_control::ia32e : 0);
+    clock_.execute(false);
     user_.inside.store(false, std::memory_order_seq_cst);
 }
 
@@ -102,11 +103,12 @@ bool Cpu::refill(const RunLimits& limits, u64 budget_left, bool first) {
         set_exit(limits.one ? ExitKind::MonitorTrap : ExitKind::BudgetSpent, Reason::MonitorTrap);
         return false;
     }
+    run_timer();
     if ((!first || limits.deadline_ns != no_limit) && over(limits)) return false;  // the host's slice has just begun
     // What is injected waits for an unfinished instruction, of a REP only for this iteration.
     u64 slice = control(proc::monitor_trap) || injected_.pending ? 1 : std::min(budget_left, slice_instructions);
-    if (limits.deadline_ns != no_limit && clock_.counts_instructions())
-        slice = std::min(slice, clock_.instructions_until(limits.deadline_ns));
+    if (const u64 due = std::min(limits.deadline_ns, timer_due()); due != no_limit && clock_.counts_instructions())
+        slice = std::min(slice, clock_.instructions_until(due));
     granted_ = remaining = static_cast<i32>(slice);
     return true;
 }
@@ -122,28 +124,7 @@ void Cpu::account(u64& budget_left) {
 
 // What happens between instructions: injection, windows. True: leave.
 bool Cpu::take_events() {
-    return take_injected() || (pieces_.empty() && !take_debug_traps()) || take_windows();
-}
-
-// HLT without HLT exiting: a kick, an event or the deadline ends it. True: leave.
-bool Cpu::wait_in_hlt(const RunLimits& limits) {
-    user_.inside.store(false, std::memory_order_seq_cst);
-    {
-        std::unique_lock hold(wake_lock_);
-        const auto woken = [&] { return (requests.load(std::memory_order_seq_cst) & request::wakes) != 0; };
-        wake_.wait_for(hold, std::chrono::nanoseconds(most_wait_ns(limits)), woken);
-    }
-    user_.inside.store(true, std::memory_order_seq_cst);
-    requests.fetch_or(request::memory, std::memory_order_seq_cst);
-    return attend() || over(limits);
-}
-
-// How long a halted vCPU may sleep before it looks again.
-u64 Cpu::most_wait_ns(const RunLimits& limits) const {
-    u64 most = 1'000'000'000;
-    if (const u64 now = clock_.now_ns(); limits.deadline_ns != no_limit) most = std::min(most, limits.deadline_ns > now ? limits.deadline_ns - now : 0);
-    if (const u64 now = Clock::host_ns(); slice_end_ns_ != no_limit) most = std::min(most, slice_end_ns_ > now ? slice_end_ns_ - now : 0);
-    return most;
+    return take_injected() || (pieces_.empty() && !take_debug_traps()) || take_windows() || (unit_ && unit_->take_interrupts());
 }
 
 const ExitRecord& Cpu::run(const RunLimits& limits) {
@@ -153,6 +134,7 @@ const ExitRecord& Cpu::run(const RunLimits& limits) {
     if (!admit()) return exit;
     enter();
     exit.kind = ExitKind::None;
+    if (unit_) unit_->local.notice = {};
     RunLimits within = limits;
     if (timer_runs_) within.deadline_ns = std::min(within.deadline_ns, timer_end_ns_);
     dispatch(within);
@@ -181,7 +163,13 @@ void Cpu::dispatch(const RunLimits& limits) {
     bool first = true;
     if (take_injected()) return;  // an event that is injected comes before everything else
     for (;;) {
-        if (requests.load(std::memory_order_relaxed) != 0 && attend()) break;
+        if (requests.load(std::memory_order_relaxed) != 0) {
+            if (attend()) break;
+            if (unit_ && unit_->local.timer_set()) {  // it may be due before this slice ends
+                account(budget_left);
+                granted_ = remaining = 0;
+            }
+        }
         if (remaining <= 0) {
             account(budget_left);
             if (!refill(limits, budget_left, first)) break;
@@ -320,11 +308,7 @@ bool Cpu::handle_stop() {
     return goes_on;
 }
 
-void Cpu::kick() {
-    requests.fetch_or(request::kick, std::memory_order_seq_cst);
-    { const std::lock_guard hold(wake_lock_); }
-    wake_.notify_all();
-}
+void Cpu::kick() { notify(request::kick); }
 
 void Cpu::record_trace() {
     trace_ring_[trace_next_++ % trace_ring_.size()] = {code_base_ + rip, code_base_, in_long64() ? 64u : mode & mode::code32 ? 32u : 16u};

@@ -10,17 +10,11 @@ constexpr u64 boot_processor = 1 << 8;  // BSP of IA32_APIC_BASE
 
 }  // namespace
 
-void Cpu::send(u32 request) {
-    requests.fetch_or(request, std::memory_order_seq_cst);
-    { const std::lock_guard hold(wake_lock_); }
-    wake_.notify_all();
-}
-
-void Cpu::send_init() { send(request::init); }
+void Cpu::send_init() { notify(request::init); }
 
 void Cpu::send_start_up(u8 vector) {
     start_up_vector_.store(vector, std::memory_order_relaxed);
-    send(request::start_up);
+    notify(request::start_up);
 }
 
 // Inside `run`, at a boundary. Of both at once INIT came first: a start-up before it would have had nobody who waits.
@@ -46,7 +40,7 @@ void Cpu::init() {
     const u64 kept_cr0 = cr0 & (cr0::cd | cr0::nw), kept_xcr0 = xcr0, kept_tsc_offset = tsc_offset;
     const FxState kept_fx = fx;
     auto kept_msrs = std::move(plain_msrs);
-    const u64 apic_base = kept_msrs[msr_apic_base];
+    const u64 apic_base = unit_ ? unit_->local.base() : kept_msrs[msr_apic_base];
     reset_hardware();
     cr0 = cr0::et | kept_cr0 | (raw_ ? cr0::ne : 0);  // which VMX keeps at 1
     xcr0 = kept_xcr0;
@@ -54,6 +48,7 @@ void Cpu::init() {
     fx = kept_fx;
     plain_msrs = std::move(kept_msrs);
     activity = apic_base & boot_processor ? 0 : activity_waits;
+    if (unit_) unit_->local.init();
     state_changed();
 }
 

@@ -69,7 +69,7 @@ Outcome Cpu::descriptor_exit(const Insn& in, Reason reason, unsigned identity, b
 
 // Below its threshold the instruction is done, and then there is an exit.
 Outcome Cpu::set_task_priority(u64 value) {
-    cr8 = value;
+    keep_task_priority(value);
     return tpr_below_threshold() ? leave_with(ExitKind::Unnamed, Reason::TprBelowThreshold) : Outcome::Next;
 }
 

@@ -47,6 +47,7 @@ SILICON_INLINE Outcome output(Cpu& cpu, const Insn& in) {
 // Apple's manner: the exit is by control and before the instruction. Ours: always, and behind it.
 SILICON_INLINE Outcome halt(Cpu& cpu, const Insn&) {
     if (!privileged(cpu)) return Outcome::Stop;
+    if (cpu.unit()) return cpu.unit()->halt();
     if (!cpu.raw()) return cpu.leave_with(ExitKind::Halted, Reason::Hlt);
     if (cpu.control(proc::hlt)) return cpu.stop_with(ExitKind::Halted, Reason::Hlt);
     cpu.activity = 1;
@@ -61,7 +62,8 @@ SILICON_INLINE Outcome identify(Cpu& cpu, const Insn&) {
         cpu.exit.value = u64{subleaf} << 32 | leaf;
         return out;
     }
-    const CpuidLeaf found = cpu.cpuid.lookup(leaf, subleaf);
+    CpuidLeaf found = cpu.cpuid.lookup(leaf, subleaf);
+    if (cpu.unit()) cpu.unit()->identify(found);
     cpu.gpr[rax] = found.reg[0];
     cpu.gpr[rbx] = found.reg[1];
     cpu.gpr[rcx] = found.reg[2];

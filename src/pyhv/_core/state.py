@@ -62,7 +62,8 @@ NAMES: Final = (*_PLAIN_FIELDS, *_CONTROL_FIELDS, *_MSR_FIELDS, *_VMCS_FIELDS, *
 """The names of a CpuState, in the order of its values."""
 
 _INDEX: Final = {name: position for position, name in enumerate(NAMES)}
-_MAGIC: Final = b"pyhvCPU\x02"
+_MAGIC: Final = b"pyhvCPU\x03"
+_HEADER: Final = "<IIII"  # how many values; bytes of the XSAVE image, the unfinished instruction, the local APIC
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -70,7 +71,7 @@ class CpuState:
     """Registers, segments, control and debug registers, MSRs, PDPTEs, pending events and the XSAVE image of a vCPU.
 
     `unfinished` is what the instruction that RIP is on has been answered so far, where it is not done yet; an exit that
-    waited for its answer when the state was taken comes again.
+    waited for its answer when the state was taken comes again. `apic` is the local APIC, empty where there is none.
 
     `state["rax"]`, `state["cs.base"]`; `replace(rip=…)`; `diff(other)`; `to_bytes()` and `from_bytes()`. The
     time-stamp counter belongs to the VM's clock and is not in it; neither are CPUID and the VMCS controls, which are
@@ -80,6 +81,7 @@ class CpuState:
     values: tuple[int, ...]
     xsave: bytes
     unfinished: bytes = b""
+    apic: bytes = b""
 
     def __post_init__(self) -> None:
         if len(self.values) != len(NAMES):
@@ -97,38 +99,43 @@ class CpuState:
         values = list(self.values)
         for name, value in {**(changes or {}), **more}.items():
             values[_position(name)] = integer(name, value)
-        return type(self)(tuple(values), self.xsave, self.unfinished)
+        return type(self)(tuple(values), self.xsave, self.unfinished, self.apic)
 
     def diff(self, other: CpuState) -> list[str]:
         """What differs, one line each: `rax: 0x1 -> 0x2`. Empty when the two are equal."""
         pairs = zip(NAMES, self.values, other.values, strict=True)
         lines = [f"{name}: {mine:#x} -> {theirs:#x}" for name, mine, theirs in pairs if mine != theirs]
         lines += _diff_bytes("xsave", self.xsave, other.xsave)
+        lines += _diff_bytes("apic", self.apic, other.apic)
         return lines + _diff_bytes("unfinished", self.unfinished, other.unfinished)
 
     def to_bytes(self) -> bytes:
         """A self-describing image: names, values, the XSAVE image and a checksum."""
-        parts = [_MAGIC, struct.pack("<III", len(NAMES), len(self.xsave), len(self.unfinished))]
+        sizes = (len(NAMES), len(self.xsave), len(self.unfinished), len(self.apic))
+        parts = [_MAGIC, struct.pack(_HEADER, *sizes)]
         for name, value in zip(NAMES, self.values, strict=True):
             parts.append(struct.pack("<B", len(name)) + name.encode() + struct.pack("<Q", value))
-        body = b"".join(parts) + self.xsave + self.unfinished
+        body = b"".join(parts) + self.xsave + self.unfinished + self.apic
         return body + struct.pack("<I", zlib.crc32(body))
 
     @classmethod
     def from_bytes(cls, image: bytes) -> Self:
         """The state that `to_bytes()` wrote. Raises BadArgument for anything else: foreign, cut off, damaged."""
         body, values = _checked_body(bytes(image)), {}
-        count, xsave_size, unfinished_size = struct.unpack_from("<III", body, len(_MAGIC))
-        offset = len(_MAGIC) + 12
+        count, *sizes = struct.unpack_from(_HEADER, body, len(_MAGIC))
+        offset = len(_MAGIC) + struct.calcsize(_HEADER)
         for _ in range(count):
             end = offset + 1 + body[offset]
             values[body[offset + 1 : end].decode()] = struct.unpack_from("<Q", body, end)[0]
             offset = end + 8
         strange, missing = values.keys() - _INDEX.keys(), _INDEX.keys() - values.keys()
-        if strange or missing or len(body) != offset + xsave_size + unfinished_size:
+        if strange or missing or len(body) != offset + sum(sizes):
             raise BadArgument(f"a saved vCPU of another version: unknown {sorted(strange)}, missing {sorted(missing)}")
-        end = offset + xsave_size
-        return cls(tuple(values[name] for name in NAMES), body[offset:end], body[end:])
+        images = []
+        for size in sizes:
+            images.append(body[offset : offset + size])
+            offset += size
+        return cls(tuple(values[name] for name in NAMES), *images)
 
     def __repr__(self) -> str:
         shown = " ".join(f"{name}={value:#x}" for name, value in self.as_dict().items() if value)
@@ -146,7 +153,7 @@ def _checked_body(image: bytes) -> bytes:
     if not image.startswith(_MAGIC):
         raise BadArgument(f"not a saved vCPU: it begins with {image[: len(_MAGIC)]!r}, not {_MAGIC!r}")
     body, checksum = image[:-4], image[-4:]
-    if len(body) < len(_MAGIC) + 12 or struct.pack("<I", zlib.crc32(body)) != checksum:
+    if len(body) < len(_MAGIC) + struct.calcsize(_HEADER) or struct.pack("<I", zlib.crc32(body)) != checksum:
         raise BadArgument("a saved vCPU that is cut off or damaged: its checksum does not match")
     return body
 
@@ -166,7 +173,7 @@ def read_state(engine: EngineVcpu) -> CpuState:
     values += [engine.read_register(reg) for reg in _CONTROL_FIELDS.values()]
     values += [engine.read_msr(msr) for msr in _MSR_FIELDS.values()]
     values += [engine.read_vmcs(field) for field in (*_VMCS_FIELDS.values(), *_PDPTES.values())]
-    return CpuState(tuple(values), engine.read_xsave(), engine.read_unfinished())
+    return CpuState(tuple(values), engine.read_xsave(), engine.read_unfinished(), engine.read_apic())
 
 
 def write_state(engine: EngineVcpu, state: CpuState) -> None:
@@ -195,5 +202,7 @@ def _write(engine: EngineVcpu, state: CpuState) -> None:
     for fields, write in writers:
         for name, number in fields.items():
             write(number, state[name])
+    if state.apic or engine.read_apic():
+        engine.write_apic(state.apic)  # behind APIC_BASE: the mode decides what fits
     engine.write_xsave(state.xsave)
     engine.write_unfinished(state.unfinished)  # last: a written RIP forgets it

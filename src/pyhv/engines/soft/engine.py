@@ -7,18 +7,18 @@ from typing import ClassVar
 
 from ... import _silicon
 from ...arch.x86_64.vmcs import CAPABILITY_WORDS
-from ...errors import Unsupported
 from ..base import EngineClock, EngineInterrupts, EngineStatus, EngineVcpu, EngineVm
 
 
 class SoftVm:
     """Guest memory and a clock; the vCPUs point to both and keep them alive."""
 
-    def __init__(self, ns_per_instruction: float) -> None:
+    def __init__(self, ns_per_instruction: float, apic: bool) -> None:
         clock = _silicon.Clock(ns_per_instruction)
         self._clock = clock
         self.clock: EngineClock = clock
-        self.interrupts: EngineInterrupts | None = None
+        self._interrupts = interrupts = _silicon.Interrupts() if apic else None
+        self.interrupts: EngineInterrupts | None = interrupts
         self._memory = memory = _silicon.GuestMemory()
         self.map = memory.map
         self.unmap = memory.unmap
@@ -29,7 +29,7 @@ class SoftVm:
 
     def vcpu(self, index: int, raw: bool) -> EngineVcpu:
         """A fresh vCPU on this memory and clock."""
-        return _silicon.Cpu(self._memory, self._clock, index, raw)
+        return _silicon.Cpu(self._memory, self._clock, index, raw, self._interrupts)
 
     def close(self) -> None:
         """Nothing is held that goes by itself."""
@@ -54,14 +54,13 @@ class SoftEngine:
             "time counted in instructions",
             "instruction trace",
             "breakpoints and watchpoints",
+            "interrupt controllers (local APIC, I/O APIC, 8259)",
         )
         return EngineStatus(self.name, True, "", abilities)
 
     def create_vm(self, ns_per_instruction: float = 0.0, apic: bool = False) -> EngineVm:
         """An empty address space with its clock."""
-        if apic:
-            raise Unsupported("the soft engine has no interrupt controllers yet")
-        return SoftVm(ns_per_instruction)
+        return SoftVm(ns_per_instruction, apic)
 
     @cached_property
     def _capabilities(self) -> dict[int, int]:

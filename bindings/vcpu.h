@@ -1,0 +1,28 @@
+// A Cpu as Python holds it: one thread uses it at a time.
+#pragma once
+
+#include <atomic>
+#include <string>
+
+#include "bindings/common.h"
+#include "silicon/x86_64/cpu.h"
+
+namespace binding {
+
+struct VcpuObject {
+    VcpuObject(silicon::GuestMemory& memory, silicon::Clock& clock, unsigned index, bool raw, silicon::apic::Interrupts* interrupts)
+        : cpu(memory, clock, index, raw) {
+        if (interrupts) cpu.attach(*interrupts);
+    }
+    silicon::x86::Cpu cpu;
+    std::atomic<bool> running{false};
+    std::atomic<bool> closed{false};
+    std::string why_closed;  // written before `closed`
+};
+
+void require_open(const VcpuObject& vcpu);
+silicon::x86::Cpu& idle(VcpuObject& vcpu);  // for what does not run the guest
+
+void bind_vcpu_apic(nb::class_<VcpuObject>& cls);
+
+}  // namespace binding
