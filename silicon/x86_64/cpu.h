@@ -163,6 +163,8 @@ class Cpu : public CpuState {
     // Whether all bytes could be written now: raises the fault if not. For instructions with several stores.
     bool probe_write(u64 at, unsigned size_bytes);
     bool probe_read(u64 at, unsigned size_bytes);
+    // Loads, stores and places look for themselves. True: #AC is raised.
+    bool misaligned(u64 at, unsigned size_bytes);
     // Supervisor accesses of the processor itself: descriptor tables, task-state segment.
     template <class T>
     Loaded<T> system_load(u64 at) {
@@ -386,7 +388,6 @@ class Cpu : public CpuState {
     bool touch(u64 at, unsigned size_bytes, bool write);
     bool touch_port(u16 port, unsigned size_bytes);
     bool checks_alignment() const { return tlb_table_ == &tlbs_[static_cast<unsigned>(TlbContext::UserAligned)]; }
-    bool misaligned(u64 at, unsigned size_bytes);
     Event debug_event(u32 bits, bool fault);
     void note_debug(const Event& event);
     bool steps_behind(u64 next_rip, unsigned old_cpl);

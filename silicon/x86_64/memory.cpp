@@ -170,7 +170,7 @@ Outcome Cpu::slow_store(u64 at, u64 value, unsigned size_bytes) {
 
 // Over a page edge both pages are translated before the first piece is asked for.
 bool Cpu::slow_load_vec(u64 at) {
-    if (misaligned(at, 8) || (before_edge(at, 16) != 16 && !probe_read(at, 16))) return false;
+    if (misaligned(at, 16) || (before_edge(at, 16) != 16 && !probe_read(at, 16))) return false;
     const Slow low = slow_load(at, 8);
     if (low.outcome != Outcome::Next) return false;
     const Slow high = slow_load(at + 8, 8);
@@ -180,7 +180,7 @@ bool Cpu::slow_load_vec(u64 at) {
 
 // Both halves are translated before the first is stored.
 Outcome Cpu::slow_store_vec(u64 at, Vec value) {
-    if (misaligned(at, 8) || !probe_write(at, 16)) return Outcome::Stop;
+    if (misaligned(at, 16) || !probe_write(at, 16)) return Outcome::Stop;
     const Outcome low = slow_store(at, value[0], 8);
     if (low == Outcome::Stop) return low;
     return both(low, slow_store(at + 8, value[1], 8));

@@ -13,13 +13,15 @@ from pyhv import Exception as ExceptionExit
 from pyhv import Halted, Mapping, MmioLoad, MmioStore, VCpu, VirtualMachine
 from pyhv.testing.guest import identity_tables
 
-GP, PF = 13, 14
+UD, GP, PF, AC = 6, 13, 14, 17
 OSFXSR = 1 << 9
 CF, ZF, SF, ARITHMETIC = 0x1, 0x40, 0x80, 0x8D5
 CODE, DATA, TABLES = 0x1000, 0x2000, 0x8000
 LARGE = 0x20_0000  # the second large page is a device, the third is absent
 DEVICE = 0x1000_0000
 ALL_BITS = (1 << 128) - 1
+
+UD2 = "0f0b"
 
 Machine = tuple[VCpu, Mapping]
 
@@ -34,7 +36,7 @@ def machine() -> Iterator[Machine]:
             ram[TABLES + 0x2008 : TABLES + 0x2010] = struct.pack("<Q", DEVICE | 0x87)
             cpu.enter_long(root)
             cpu.regs.cr4 |= OSFXSR
-            cpu.controls.exception_bitmap = 1 << GP | 1 << PF
+            cpu.controls.exception_bitmap = 1 << UD | 1 << GP | 1 << PF | 1 << AC
             yield cpu, ram
 
 
@@ -159,6 +161,40 @@ def test_alignment_of_operands(machine: Machine, code: str) -> None:
     assert run(machine, code) == (Halted() if code in UNALIGNED else GP)
     if code in ALIGNED:
         assert cpu.state.xsave == before
+
+
+# Code, and the alignment that it wants of memory at RAX and RDI.
+CHECKED = {
+    "f30f6f00": 16,  # MOVDQU
+    "f30f7f00": 16,
+    "f20ff000": 16,  # LDDQU
+    "660f3a630000": 16,  # PCMPISTRI
+    "f30f7e00": 8,  # MOVQ
+    "0f6f00": 8,
+    "660f6e00": 4,  # MOVD
+    "0f6000": 4,  # PUNPCKLBW of 64 bits
+    "660f382200": 2,  # PMOVSXBQ
+    "660fc40000": 2,  # PINSRW
+    "660ff7c1": 8,  # MASKMOVDQU
+    "0ff7c1": 8,  # MASKMOVQ
+}
+
+
+@pytest.mark.parametrize("code", CHECKED)
+def test_alignment_checks_of_user_code(machine: Machine, code: str) -> None:
+    """SDM vol. 3, "Alignment Check Exception (#AC)": of the access's width, by CR0.AM and EFLAGS.AC at CPL 3."""
+    cpu, _ = machine
+    for segment in (cpu.segments.cs, cpu.segments.ss):
+        segment.selector |= 3
+        segment.access_rights |= 3 << 5
+    cpu.regs.cr0 |= 1 << 18
+    for distance in (0, 1, 2, 4, 8, 16):
+        cpu.regs.rax = cpu.regs.rdi = DATA + distance
+        cpu.regs.rflags = 2 | 1 << 18
+        assert run(machine, code + UD2) == (AC if distance % CHECKED[code] else UD), distance
+    cpu.regs.rflags = 2
+    cpu.regs.rax = cpu.regs.rdi = DATA + 1
+    assert run(machine, code + UD2) == UD
 
 
 def test_a_fault_on_the_second_page_comes_before_the_device_on_the_first(machine: Machine) -> None:

@@ -26,7 +26,7 @@ inline Linear masked_place(Cpu& cpu, const Insn& in, unsigned size_bytes) {
                                                  : in.address_bytes == 4 ? u32(rdi_value)
                                                                          : u16(rdi_value);
     const Linear at = cpu.segment_linear(in.seg, offset, size_bytes, Access::Write);
-    if (!at.ok || !cpu.probe_write(at.value, size_bytes)) return {0, false};
+    if (!at.ok || cpu.misaligned(at.value, 8) || !cpu.probe_write(at.value, size_bytes)) return {0, false};
     return at;
 }
 

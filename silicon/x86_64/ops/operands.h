@@ -100,7 +100,7 @@ struct Aligned {
     static constexpr bool memory = true;
     static SILICON_INLINE Linear where(Cpu& cpu, const Insn& in, Access access) {
         const Linear at = cpu.linear<Vec>(in, access);
-        if (at.ok && at.value & 15) [[unlikely]] return cpu.raise(vector_gp, 0), Linear{0, false};
+        if (at.value & 15 && at.ok) [[unlikely]] return cpu.raise(vector_gp, 0), Linear{0, false};
         return at;
     }
     static SILICON_INLINE Loaded<Vec> load(Cpu& cpu, const Insn& in) {

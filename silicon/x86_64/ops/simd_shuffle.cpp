@@ -15,23 +15,27 @@ SILICON_INLINE Outcome align(Cpu& cpu, const Insn& in) {
     return Dst::store(cpu, in, bytes < 32 ? by_immediate<Host, 32>[bytes](Dst::load(cpu, in).value, b.value) : Vec{});
 }
 
-// Where the lane of type T is that the immediate chooses in the register at operand position N.
-template <class T, unsigned N>
-SILICON_INLINE u8* lane(Cpu& cpu, const Insn& in) {
-    return cpu.xmm(in.reg[N]) + sizeof(T) * (u8(in.imm) % (16 / sizeof(T)));
+// The byte at which the lane of type T begins that the immediate chooses.
+template <class T>
+SILICON_INLINE unsigned lane_at(const Insn& in) {
+    return sizeof(T) * (u8(in.imm) % (16 / sizeof(T)));
 }
 
 template <class T, class Dst, class Src, class Imm>
 SILICON_INLINE Outcome extract(Cpu& cpu, const Insn& in) {
-    return Dst::store(cpu, in, load_host<T>(lane<T, 1>(cpu, in)));
+    return Dst::store(cpu, in, load_host<T>(cpu.xmm(in.reg[1]) + lane_at<T>(in)));
 }
 
+// The whole register is read and written: a narrow store would make the next wide load wait for it.
 template <class T, class Dst, class Src, class Imm>
 SILICON_INLINE Outcome insert(Cpu& cpu, const Insn& in) {
     const auto v = Src::load(cpu, in);
     if (!v.ok) [[unlikely]] return Outcome::Stop;
-    store_host<T>(lane<T, 0>(cpu, in), T(v.value));
-    return Outcome::Next;
+    const unsigned at = lane_at<T>(in), shift = 8 * (at & 7);
+    const u64 mask = u64{T(~T{0})} << shift, bits = u64{T(v.value)} << shift;
+    const u64 low = at < 8 ? ~u64{0} : 0;
+    const Vec kept = Dst::load(cpu, in).value & ~Vec{mask & low, mask & ~low};
+    return Dst::store(cpu, in, kept | Vec{bits & low, bits & ~low});
 }
 
 }  // namespace
