@@ -290,7 +290,10 @@ nb::bytes read_xsave(VcpuObject& vcpu) {
 }
 
 void write_xsave(VcpuObject& vcpu, const nb::bytes& image) {
-    idle(vcpu).set_xsave_image(reinterpret_cast<const u8*>(image.c_str()), image.size());
+    Cpu& cpu = idle(vcpu);
+    const auto* bytes = reinterpret_cast<const u8*>(image.c_str());
+    if (const char* problem = Cpu::xsave_problem(bytes, image.size())) raise_error("BadArgument", std::string("an XSAVE image that XRSTOR would refuse: ") + problem);
+    cpu.set_xsave_image(bytes, image.size());
 }
 
 // Why a run would end with BadGuestState at once, or None.

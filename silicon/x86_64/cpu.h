@@ -182,6 +182,7 @@ class Cpu : public CpuState {
     void set_fx_image(const FxState& image);
     std::vector<u8> xsave_image() const;
     void set_xsave_image(const u8* bytes, size_t size);
+    static const char* xsave_problem(const u8* bytes, size_t size);  // what XRSTOR would refuse of it, or null
     u8* xmm(u8 place) { return fx.xmm[0] + place; }  // `place`: 16 times the number, as Insn::reg has it
     // While the guest runs, the host's MXCSR has the guest's modes with all exceptions masked, and gathers the flags.
     u32 mxcsr();

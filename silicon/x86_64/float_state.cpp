@@ -60,6 +60,19 @@ std::vector<u8> Cpu::xsave_image() const {
     return bytes;
 }
 
+// Intel SDM vol. 1, "Standard Form of XRSTOR": its conditions for #GP. State components are judged by what XCR0 may have, not
+// by what it has: an image outlives the XCR0 of the moment, and one that was read always has x87 and SSE.
+const char* Cpu::xsave_problem(const u8* bytes, size_t size) {
+    u64 header[3] = {0, 0, 0};
+    u32 csr = 0;
+    if (size >= header_at + header_bytes) std::memcpy(header, bytes + header_at, sizeof header);
+    if (size >= offsetof(FxState, mxcsr) + sizeof csr) std::memcpy(&csr, bytes + offsetof(FxState, mxcsr), sizeof csr);
+    if (csr & ~mxcsr_mask()) return "MXCSR has reserved bits";
+    if (header[0] & ~xcr0_known) return "XSTATE_BV names state components beyond x87, SSE and AVX";
+    if (header[1]) return "XCOMP_BV is not 0: only the standard form is known";
+    return header[2] ? "bytes 16 to 23 of the XSAVE header are not 0" : nullptr;
+}
+
 // What the image does not reach stays.
 void Cpu::set_xsave_image(const u8* bytes, size_t size) {
     FxState image = fx_image();

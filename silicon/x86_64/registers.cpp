@@ -81,7 +81,7 @@ bool Cpu::write_register(unsigned reg, u64 value) {
         case reg_cr3: return write_control(cr3, value), true;
         case reg_cr4: return write_control(cr4, value), true;
         case reg_tpr: keep_task_priority(value >> 4 & 0xf); return true;
-        case reg_xcr0: xcr0 = (value & 7) | 1; return true;
+        case reg_xcr0: xcr0 = (value & xcr0_known) | 1; return true;
         default: return false;
     }
 }

@@ -56,7 +56,7 @@ SILICON_INLINE Outcome get_extended_control(Cpu& cpu, const Insn&) {
 }
 
 // XCR0: x87 always, AVX only with SSE.
-constexpr bool xcr0_allowed(u64 value) { return value & 1 && !(value & ~u64{7}) && !(value & 4 && !(value & 2)); }
+constexpr bool xcr0_allowed(u64 value) { return value & 1 && !(value & ~xcr0_known) && !(value & 4 && !(value & 2)); }
 static_assert(xcr0_allowed(1) && xcr0_allowed(7) && !xcr0_allowed(5) && !xcr0_allowed(2));
 
 SILICON_INLINE Outcome set_extended_control(Cpu& cpu, const Insn&) {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ..framework import intel as hv
 from ._promise import promise
 from .guest import CODE, fails, raw_guest
@@ -85,6 +87,32 @@ def fpstate_is_an_xsave_image(engine: str) -> None:
         assert hv.hv_vcpu_read_fpstate(raw.vcpu, 512)[160:176] == bytes(range(16))
         fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vcpu_read_fpstate(raw.vcpu, 511))
         fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vcpu_write_fpstate(raw.vcpu, bytes(100), 512), "100")
+
+
+@promise
+def an_fpstate_that_xrstor_refuses_is_refused(engine: str) -> None:
+    """4.13: reserved bits of MXCSR, XSTATE_BV, XCOMP_BV and the header are HV_BAD_ARGUMENT, and nothing has changed.
+
+    SDM vol. 1, "Standard Form of XRSTOR".
+    """
+    with raw_guest("f4") as raw:
+        whole = hv.hv_vcpu_read_fpstate(raw.vcpu, 4096)
+        hv.hv_vcpu_write_fpstate(raw.vcpu, whole, 4096)
+        for offset, value, size, word in (
+            (26, 0x01, 512, "MXCSR"),  # bit 16
+            (26, 0x01, 4096, "MXCSR"),
+            (512, 0x0B, 4096, "XSTATE_BV"),
+            (519, 0x80, 4096, "XSTATE_BV"),
+            (520, 0x01, 4096, "XCOMP_BV"),
+            (527, 0x80, 4096, "XCOMP_BV"),
+            (528, 0x01, 4096, "header"),
+            (535, 0x01, 4096, "header"),
+        ):
+            image = bytearray(whole)
+            image[160] = 0x77
+            image[offset] = value
+            fails(hv.HV_BAD_ARGUMENT, partial(hv.hv_vcpu_write_fpstate, raw.vcpu, image, size), word)
+            assert hv.hv_vcpu_read_fpstate(raw.vcpu, 4096) == whole, word
 
 
 @promise
