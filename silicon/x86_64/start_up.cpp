@@ -18,13 +18,13 @@ void Cpu::send_start_up(u8 vector) {
 }
 
 // Inside `run`, at a boundary. Of both at once INIT came first: a start-up before it would have had nobody who waits.
-// In Apple's manner both are exits, and what they do is the client's: INIT but for one that waits for a start-up message
+// In Apple's manner, and without an interrupt controller of ours, both are exits and what they do is the client's: INIT but for one that waits for a start-up message
 // already, start-up only for such a one. True: leave. Intel SDM vol. 3, "Other Causes of VM Exits".
 bool Cpu::take_messages(u32 seen) {
     const u32 taken = seen & request::init ? request::init : request::start_up;
     requests.fetch_and(~taken, std::memory_order_seq_cst);
     const u8 vector = start_up_vector_.load(std::memory_order_relaxed);
-    if (!raw_) {
+    if (!raw_ || unit_) {
         taken == request::init ? init() : start_up(vector);
     } else if ((taken == request::init) != (activity == activity_waits)) {
         set_exit(ExitKind::Unnamed, taken == request::init ? Reason::Init : Reason::StartUp);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, SupportsIndex, cast
+from typing import TYPE_CHECKING, Final, Self, SupportsIndex, cast, overload
 
 from ..arch.x86_64.layouts import AccessRights
 from ..arch.x86_64.vmcs import SEGMENTS, Vmcs, segment_fields
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from .vcpu import VCpu
 
 
-_TABLES: Final = {
-    "gdtr": (Vmcs.GUEST_GDTR_BASE, Vmcs.GUEST_GDTR_LIMIT),
-    "idtr": (Vmcs.GUEST_IDTR_BASE, Vmcs.GUEST_IDTR_LIMIT),
+_TABLES: Final[dict[str, dict[str, int]]] = {
+    "gdtr": {"base": Vmcs.GUEST_GDTR_BASE, "limit": Vmcs.GUEST_GDTR_LIMIT},
+    "idtr": {"base": Vmcs.GUEST_IDTR_BASE, "limit": Vmcs.GUEST_IDTR_LIMIT},
 }
 
 
@@ -41,69 +41,72 @@ class Table:
     limit: int
 
 
-class _Fields:
-    """Numbers that live in VMCS fields of one vCPU."""
+class _Part:
+    """One number of a live register, in a VMCS field of its vCPU: checked for its width when set."""
 
-    __slots__ = ("_name", "_vcpu")
+    def __init__(self, bits: int, doc: str) -> None:
+        self._bits, self.__doc__ = bits, doc
 
-    def __init__(self, vcpu: VCpu, name: str) -> None:
-        self._vcpu, self._name = vcpu, name
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
 
-    def _read(self, field: int) -> int:
-        return self._vcpu.engine.read_vmcs(field)
+    @overload
+    def __get__(self, register: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, register: _Register, owner: type | None = None) -> int: ...
+    def __get__(self, register: _Register | None, owner: type | None = None) -> int | Self:
+        return self if register is None else register.vcpu.engine.read_vmcs(register.fields[self._name])
 
-    def _write(self, field: int, what: str, value: SupportsIndex, bits: int) -> None:
-        number = integer(f"{self._name}.{what}", value, high=(1 << bits) - 1)
-        self._vcpu.engine.write_vmcs(field, number)
+    def __set__(self, register: _Register, value: SupportsIndex) -> None:
+        register.vcpu.engine.write_vmcs(register.fields[self._name], self.checked(register, value))
+
+    def checked(self, register: _Register, value: SupportsIndex) -> int:
+        """The number. Raises BadArgument when it is too wide."""
+        return integer(f"{register.name}.{self._name}", value, high=(1 << self._bits) - 1)
 
 
-class SegmentRegister(_Fields):
+class _RightsPart(_Part):
+    """Access rights, read with their names."""
+
+    @overload
+    def __get__(self, register: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, register: _Register, owner: type | None = None) -> AccessRights: ...
+    def __get__(self, register: _Register | None, owner: type | None = None) -> AccessRights | Self:
+        return self if register is None else AccessRights(super().__get__(register))
+
+
+class _Register:
+    """A live register of several parts; `fields` says where each is."""
+
+    __slots__ = ("fields", "name", "vcpu")
+
+    def __init__(self, vcpu: VCpu, name: str, fields: dict[str, int]) -> None:
+        self.vcpu, self.name, self.fields = vcpu, name, fields
+
+    def _set_all(self, values: Segment | Table) -> None:
+        """Check all parts, then set them."""
+        numbers = {name: getattr(type(self), name).checked(self, getattr(values, name)) for name in self.fields}
+        for name, number in numbers.items():
+            setattr(self, name, number)
+
+
+class SegmentRegister(_Register):
     """One segment register. Writing the selector changes only the selector, as Apple's functions do.
 
     `load_real()` does both.
     """
 
-    __slots__ = ("_access_rights", "_base", "_limit", "_selector")
+    __slots__ = ()
+
+    selector = _Part(16, "16 bits.")
+    base = _Part(64, "64 bits; only FS and GS use the upper half in 64-bit mode.")
+    limit = _Part(32, "32 bits, in bytes, inclusive.")
+    access_rights = _RightsPart(32, "32 bits with their names.")
 
     def __init__(self, vcpu: VCpu, name: str) -> None:
-        super().__init__(vcpu, name)
-        self._selector, self._base, self._limit, self._access_rights = segment_fields(name)
-
-    @property
-    def selector(self) -> int:
-        """16 bits."""
-        return self._read(self._selector)
-
-    @selector.setter
-    def selector(self, value: SupportsIndex) -> None:
-        self._write(self._selector, "selector", value, 16)
-
-    @property
-    def base(self) -> int:
-        """64 bits; only FS and GS use the upper half in 64-bit mode."""
-        return self._read(self._base)
-
-    @base.setter
-    def base(self, value: SupportsIndex) -> None:
-        self._write(self._base, "base", value, 64)
-
-    @property
-    def limit(self) -> int:
-        """32 bits, in bytes, inclusive."""
-        return self._read(self._limit)
-
-    @limit.setter
-    def limit(self, value: SupportsIndex) -> None:
-        self._write(self._limit, "limit", value, 32)
-
-    @property
-    def access_rights(self) -> AccessRights:
-        """32 bits with their names."""
-        return AccessRights(self._read(self._access_rights))
-
-    @access_rights.setter
-    def access_rights(self, value: SupportsIndex) -> None:
-        self._write(self._access_rights, "access_rights", value, 32)
+        parts = ("selector", "base", "limit", "access_rights")
+        super().__init__(vcpu, name, dict(zip(parts, segment_fields(name), strict=True)))
 
     def get(self) -> Segment:
         """All four as one value."""
@@ -111,52 +114,28 @@ class SegmentRegister(_Fields):
 
     def set(self, value: Segment) -> None:
         """Set all four."""
-        fields = ((value.selector, 16), (value.base, 64), (value.limit, 32), (value.access_rights, 32))
-        names = ("selector", "base", "limit", "access_rights")
-        for name, (number, bits) in zip(names, fields, strict=True):
-            integer(f"{self._name}.{name}", number, high=(1 << bits) - 1)
-        self.selector, self.base, self.limit = value.selector, value.base, value.limit
-        self.access_rights = value.access_rights
+        self._set_all(value)
 
     def load_real(self, selector: SupportsIndex) -> None:
         """What a load in real mode does: selector, and base = selector * 16. SDM vol.
 
         3B, "Real-Address Mode Operation".
         """
-        number = integer(f"{self._name}.selector", selector, high=0xFFFF)
-        self.selector, self.base = number, number << 4
+        self.selector = selector
+        self.base = int(self.selector) << 4
 
     def __repr__(self) -> str:
         value = self.get()
-        return f"{self._name} {value.selector:04x} base {value.base:#x} limit {value.limit:#x} {self.access_rights!r}"
+        return f"{self.name} {value.selector:04x} base {value.base:#x} limit {value.limit:#x} {self.access_rights!r}"
 
 
-class TableRegister(_Fields):
+class TableRegister(_Register):
     """GDTR or IDTR."""
 
-    __slots__ = ("_base", "_limit")
+    __slots__ = ()
 
-    def __init__(self, vcpu: VCpu, name: str, base: Vmcs, limit: Vmcs) -> None:
-        super().__init__(vcpu, name)
-        self._base, self._limit = base, limit
-
-    @property
-    def base(self) -> int:
-        """64 bits."""
-        return self._read(self._base)
-
-    @base.setter
-    def base(self, value: SupportsIndex) -> None:
-        self._write(self._base, "base", value, 64)
-
-    @property
-    def limit(self) -> int:
-        """16 bits, in bytes, inclusive."""
-        return self._read(self._limit)
-
-    @limit.setter
-    def limit(self, value: SupportsIndex) -> None:
-        self._write(self._limit, "limit", value, 16)
+    base = _Part(64, "64 bits.")
+    limit = _Part(16, "16 bits, in bytes, inclusive.")
 
     def get(self) -> Table:
         """Both as one value."""
@@ -164,11 +143,10 @@ class TableRegister(_Fields):
 
     def set(self, value: Table) -> None:
         """Set both."""
-        integer(f"{self._name}.limit", value.limit, high=0xFFFF)
-        self.base, self.limit = value.base, value.limit
+        self._set_all(value)
 
     def __repr__(self) -> str:
-        return f"{self._name} base {self.base:#x} limit {self.limit:#x}"
+        return f"{self.name} base {self.base:#x} limit {self.limit:#x}"
 
 
 class _SegmentAttribute:
@@ -222,7 +200,7 @@ class Segments:
         if name in SEGMENTS:
             return SegmentRegister(self._vcpu, name)
         if name in _TABLES:
-            return TableRegister(self._vcpu, name, *_TABLES[name])
+            return TableRegister(self._vcpu, name, _TABLES[name])
         raise BadArgument(f"there is no segment register {name!r}; there are {', '.join((*SEGMENTS, *_TABLES))}")
 
     def __repr__(self) -> str:

@@ -8,7 +8,6 @@ import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -20,7 +19,8 @@ from pyhv.vmm.loaders import load
 from pyhv.vmm.plan import ImageError, Mode, Plan
 from pyhv.vmm.session import Result, Settings
 
-from . import report, values
+from . import report
+from . import run_options as options
 from .app import HvFailure, app, say
 from .exit_codes import ExitCode
 from .files import read_image
@@ -30,45 +30,20 @@ from .terminal import STDOUT, Progress, Terminal
 
 @app.command("run", context_settings={"allow_interspersed_args": True})
 def run(  # noqa: PLR0917 - one a command-line option
-    image: Annotated[
-        Path, typer.Argument(help="Flat binary, boot sector, DOS .COM, ELF, Multiboot, bzImage, or firmware.")
-    ],
-    arguments: Annotated[
-        list[str] | None, typer.Argument(help="For the guest: a DOS command tail, a kernel's command line.")
-    ] = None,
-    engine: Annotated[str | None, typer.Option(metavar="E", help="Engine to run on; `hv engines` lists them.")] = None,
-    memory: Annotated[
-        int,
-        typer.Option(metavar="SIZE", parser=values.memory_size, show_default="128M", help="RAM, such as 64M or 2G."),
-    ] = session.DEFAULT_MEMORY,
-    load_at: Annotated[
-        int | None,
-        typer.Option(
-            "--load", metavar="ADDR", parser=values.address, help="Take the image as a flat binary and put it here."
-        ),
-    ] = None,
-    entry: Annotated[
-        int | None,
-        typer.Option(metavar="ADDR", parser=values.address, help="Start here instead of where the image says."),
-    ] = None,
-    mode: Annotated[Mode | None, typer.Option(help="Processor mode at the start (flat binaries: real).")] = None,
-    timeout: Annotated[
-        float | None, typer.Option(metavar="S", parser=values.seconds, help="End after S seconds, with exit code 124.")
-    ] = None,
-    max_instructions: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="End after N instructions, with exit code 14.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="End with exit code 0 once the guest has printed TEXT.")
-    ] = None,
-    screen: Annotated[
-        ScreenKind, typer.Option(help="text: show the guest's 80x25 text screen, and type on its keyboard.")
-    ] = ScreenKind.NONE,
-    trace: Annotated[bool, typer.Option("--trace", help="Print each instruction on stderr first (slow).")] = False,
-    stats: Annotated[bool, typer.Option("--stats", help="Print instructions, exits and time on stderr.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print only one JSON object on stdout; the guest's output is in it.")
-    ] = False,
+    image: options.Image,
+    arguments: options.Arguments = None,
+    engine: options.EngineName = None,
+    memory: options.Memory = session.DEFAULT_MEMORY,
+    load_at: options.LoadAt = None,
+    entry: options.Entry = None,
+    mode: options.StartMode = None,
+    timeout: options.Timeout = None,
+    max_instructions: options.MaxInstructions = None,
+    until: options.Until = None,
+    screen: options.Screen = ScreenKind.NONE,
+    trace: options.Trace = False,
+    stats: options.Stats = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Run a guest program on a virtual PC.
 
