@@ -101,6 +101,13 @@ def post_mortem(result: Result | BootResult) -> list[str]:
     return lines
 
 
+def notes(result: Result) -> list[str]:
+    """How it came about, or what the guest was at: numbered where one follows from the other."""
+    if isinstance(result.outcome, GuestDied) and len(result.notes) > 1:
+        return ["how it came about:", *(f"    {n}. {note}" for n, note in enumerate(result.notes, 1))]
+    return list(result.notes)
+
+
 def statistics(result: Result) -> list[str]:
     """The figures of --stats."""
     rate = result.instructions / result.exec_seconds if result.exec_seconds else 0.0
@@ -132,6 +139,7 @@ def as_dict(image: str, plan: Plan, result: Result, capture: Capture) -> dict[st
         "output_bytes": capture.total_bytes,
         "output_truncated": capture.truncated,
         "screen": None if result.screen is None else list(result.screen),
+        "notes": list(result.notes),
         "registers": list(result.registers),
         "history": list(result.history),
     }

@@ -126,7 +126,7 @@ def _tell(result: Result, stats: bool, quiet: bool, at_line_start: bool) -> None
         print(file=sys.stderr)
     if code % 2 == 0 and code != ExitCode.SUCCESS:
         say(report.sentence(result.outcome))
-        for line in () if quiet else report.post_mortem(result):
+        for line in () if quiet else (*report.notes(result), *report.post_mortem(result)):
             print(line, file=sys.stderr)
     for line in report.statistics(result) if stats else ():
         print(line, file=sys.stderr)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 REMEMBERED = 4096
+OFTEN = 1000  # accesses of one address where nobody is that are worth a word
 
 
 class Device(Protocol):
@@ -43,6 +44,7 @@ class AddressSpace:
         self._attached: list[Attachment] = []
         self._starts: list[int] = []
         self._whole: dict[tuple[int, int], tuple[Device, int]] = {}  # accesses that one device takes in one piece
+        self._missed: tuple[dict[int, int], dict[int, int]] = ({}, {})  # reads, writes where nobody is
 
     def attach(self, device: Device, *, at: int, size: int) -> None:
         """Let `device` answer `size` addresses from `at`. Raises ValueError outside the space or over another."""
@@ -76,6 +78,8 @@ class AddressSpace:
         value = 0
         for at, size, shift in self._pieces(address, size_bytes):
             there = self.find(at)
+            if not there and at == address:
+                self._miss(address, write=False)
             part = there.device.read(at - there.at, size) if there else (1 << 8 * size) - 1
             value |= (part & ((1 << 8 * size) - 1)) << shift
         return value
@@ -88,8 +92,27 @@ class AddressSpace:
             return
         for at, size, shift in self._pieces(address, size_bytes):
             there = self.find(at)
-            if there:
+            if not there and at == address:
+                self._miss(address, write=True)
+            elif there:
                 there.device.write(at - there.at, size, value >> shift & ((1 << 8 * size) - 1))
+
+    def unanswered(self) -> list[str]:
+        """A line for the address that was most often read, or written, where no device is: if it was often."""
+        lines = []
+        for missed, what in zip(self._missed, ("read", "written"), strict=True):
+            address = max(missed, key=missed.__getitem__, default=None)
+            if address is not None and missed[address] >= OFTEN:
+                then = "it reads as ones" if what == "read" else "what is written there is lost"
+                lines.append(
+                    f"{self.name} {address:#x} was {what} {missed[address]:,} times; no device is there, {then}"
+                )
+        return lines
+
+    def _miss(self, address: int, *, write: bool) -> None:
+        missed = self._missed[write]
+        if address in missed or len(missed) < REMEMBERED:
+            missed[address] = missed.get(address, 0) + 1
 
     def _pieces(self, address: int, size_bytes: int) -> list[tuple[int, int, int]]:
         """(address, size, shift) of each piece; nearly always one."""

@@ -40,7 +40,7 @@ from pyhv import (
     Exception as ExceptionExit,
 )
 
-from .autopsy import explain_fetch, explain_shutdown
+from .autopsy import explain_fetch, tell_shutdown
 from .boards.pc import Pc
 from .limits import Limits, WatchingSink
 from .listing import Tracer
@@ -209,7 +209,7 @@ class Run:
                     return self._personality.exception(exit_, self._wait)
                 return NotCarried(f"exception {exit_.vector} was intercepted, which nobody asked for")
             case Shutdown():
-                return GuestDied(explain_shutdown(self._cpu))
+                return GuestDied(*tell_shutdown(self._cpu))
             case MmioFetch(gpa):
                 return GuestDied(explain_fetch(self._cpu, gpa))
             case BadGuestState(reason):

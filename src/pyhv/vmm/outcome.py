@@ -23,9 +23,12 @@ class HaltedForever:
 
 @dataclass(frozen=True, slots=True)
 class GuestDied:
-    """The processor cannot go on: a triple fault, a jump into nothing. `why` is the reason in words."""
+    """The processor cannot go on: a triple fault, a jump into nothing. `why` is the reason in words, `steps` how
+    it came about, where that has several.
+    """
 
     why: str
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pyhv import VCpu, VirtualMachine
 
+from .autopsy import what_it_was_at
 from .bios.console import KeyConsole
 from .bios.personality import OWN_MEMORY, BiosPersonality
 from .boards.pc import Pc
@@ -19,7 +20,17 @@ from .listing import Tracer, history, registers
 from .loaders.com import MEMORY_END_SEGMENT, PSP_SEGMENT
 from .loop import Run
 from .memory import GuestRam
-from .outcome import GuestDied, HaltedForever, NotCarried, Outcome
+from .outcome import (
+    GuestDied,
+    GuestExited,
+    HaltedForever,
+    Interrupted,
+    LimitReached,
+    NotCarried,
+    Outcome,
+    TextSeen,
+    TimedOut,
+)
 from .personality import Personality
 from .plan import Kind, Mode, Plan
 from .screen import Frame, TextScreen
@@ -49,7 +60,8 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How it ended and what it took. `registers` and `history` are there when the guest ended badly."""
+    """How it ended and what it took. `registers` and `history` are there when the guest ended badly.
+    `notes` say how it came about, or what the guest was at, a line each."""
 
     outcome: Outcome
     engine: str
@@ -60,6 +72,7 @@ class Result:
     registers: tuple[str, ...] = ()
     history: tuple[str, ...] = ()
     screen: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def run(plan: Plan, settings: Settings, sink: ByteSink, source: ByteSource) -> Result:
@@ -92,7 +105,7 @@ def run(plan: Plan, settings: Settings, sink: ByteSink, source: ByteSource) -> R
             outcome = loop.to_the_end()
             lines = look.frame().lines if look else None
             del placed
-            return replace(_result(outcome, vm, cpu, loop), screen=lines)
+            return replace(_result(outcome, vm, cpu, loop), screen=lines, notes=_notes(outcome, cpu, board))
 
 
 class _Look:
@@ -136,6 +149,16 @@ def _personality(plan: Plan, cpu: VCpu, board: Pc, files: Files, settings: Setti
     if _finds_a_bios(plan):
         return BiosPersonality(KeyConsole(board.sink, board.source), cpu, memory, settings.memory_bytes)
     return None
+
+
+def _notes(outcome: Outcome, cpu: VCpu, board: Pc) -> tuple[str, ...]:
+    """How the guest's death came about; what a guest was at that somebody else ended; accesses that nobody answered."""
+    lines = list(outcome.steps) if isinstance(outcome, GuestDied) else []
+    if isinstance(outcome, TimedOut | LimitReached | Interrupted):
+        lines.append(what_it_was_at(cpu))
+    if not isinstance(outcome, GuestExited | TextSeen):
+        lines += [*board.ports.unanswered(), *board.mmio.unanswered()]
+    return tuple(lines)
 
 
 def _result(outcome: Outcome, vm: VirtualMachine, cpu: VCpu, loop: Run) -> Result:

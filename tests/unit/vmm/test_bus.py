@@ -80,3 +80,16 @@ def test_neighbours_fit(space: AddressSpace) -> None:
     space.write(0xFF, 1, 1)
     space.write(0x100, 1, 2)
     assert (first.seen, second.seen) == ([("write", 7, 1, 1)], [("write", 0, 1, 2)])
+
+
+def test_the_address_that_nobody_answers_is_named_when_it_is_asked_often() -> None:
+    ports = AddressSpace("port", 0x10000)
+    for _ in range(999):
+        ports.read(0x5000, 2)
+    assert ports.unanswered() == []
+    ports.read(0x5000, 2)
+    ports.read(0x60, 1)
+    assert ports.unanswered() == ["port 0x5000 was read 1,000 times; no device is there, it reads as ones"]
+    for _ in range(1000):
+        ports.write(0x70, 1, 0)
+    assert ports.unanswered()[1].startswith("port 0x70 was written 1,000 times; no device is there, what is written")

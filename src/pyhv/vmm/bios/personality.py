@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyhv import Exception as ExceptionExit
 from pyhv import Fault, VCpu
 
+from ..autopsy import explain_fault
 from ..outcome import GuestDied, NotCarried, Outcome
 from ..personality import Wait
 from .console import KeyConsole
@@ -17,6 +18,7 @@ STUB = b"\xf4\xcf"  # HLT, IRET
 VECTORS = 256
 OWN_MEMORY = ((0, 0x500), (SEGMENT << 4, (SEGMENT << 4) + len(STUB) * VECTORS))  # vectors and data area; stubs
 FLAGS_ON_STACK = 4
+FAULTS = (0, 5, 6, 7, 12, 13)  # exceptions of real mode that are faults; 8 is the timer's vector here
 
 
 class CalledGuest(Guest16):
@@ -53,6 +55,9 @@ class BiosPersonality:
         if not in_stub or self._cpu.regs.cr0.pe:
             return False, None
         vector = after // len(STUB)
+        died = self._fault(vector)
+        if died:
+            return True, died
         try:
             serve(self._console, self._guest, vector, self._ram_bytes)
         except UnknownCall as call:
@@ -63,3 +68,12 @@ class BiosPersonality:
             self._cpu.regs.rip = after - 1
             return True, wait()
         return True, None
+
+    def _fault(self, vector: int) -> Outcome | None:
+        """An exception comes back to the instruction itself, an INT to what is behind it."""
+        guest = self._guest
+        at, segment = guest.read_word(guest.ss, guest.sp), guest.read_word(guest.ss, guest.sp + 2)
+        called = bytes((0xCD, vector)) == guest.read(segment, at - 2, 2)
+        if vector not in FAULTS or called:
+            return None
+        return GuestDied(explain_fault(self._cpu, (segment << 4) + at, f"{segment:04X}:{at:04X}", vector))

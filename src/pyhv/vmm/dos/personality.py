@@ -5,9 +5,10 @@ from __future__ import annotations
 from pyhv import Exception as ExceptionExit
 from pyhv import Fault, VCpu
 
-from ..autopsy import NAMES, place
+from ..autopsy import place
 from ..bios.endings import UnknownCall, WouldBlock
 from ..bios.guest16 import GuestMemory
+from ..faults import NAMES
 from ..outcome import GuestDied, GuestExited, NotCarried, Outcome
 from ..personality import Wait
 from .endings import DosProgramEnded
