@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 from pyhv import VCpu, VirtualMachine
 
@@ -20,9 +22,11 @@ from .parallel import ParallelRun
 from .plan import Plan
 from .profile import Profile
 from .start import place, start
+from .turns import TurnsRun
 
 DEFAULT_MEMORY = 256 << 20
 CPUS_MAX = 64
+EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,11 @@ class DiskSetting:
 
 @dataclass(frozen=True, slots=True)
 class BootSettings:
-    """`virtio_input`: what is typed goes to the virtio console instead of COM1. `on_slice` gets 0 and the seconds."""
+    """`virtio_input`: what is typed goes to the virtio console instead of COM1. `on_slice` gets 0 and the seconds.
+
+    With `ns_per_instruction` > 0 the machine's time is counted in instructions, its clock starts at `EPOCH` and its
+    randomness at a fixed seed: two runs are the same. `limits.instructions` counts only then.
+    """
 
     engine: str | None = None
     memory_bytes: int = DEFAULT_MEMORY
@@ -44,6 +52,7 @@ class BootSettings:
     limits: Limits = field(default_factory=Limits)
     virtio_input: bool = False
     profile: bool = False
+    ns_per_instruction: float = 0.0
     on_slice: Callable[[int, float], None] | None = None
 
 
@@ -72,7 +81,9 @@ def boot(plan: Plan, settings: BootSettings, sink: ByteSink, source: PumpedSourc
     watch = WatchingSink(panic, until) if until else None
     with ExitStack() as stack:
         disks = [stack.enter_context(Disk(each.path, read_only=each.read_only)) for each in settings.disks]
-        vm = stack.enter_context(VirtualMachine(settings.engine, apic=True))
+        counted = settings.ns_per_instruction > 0
+        vm = VirtualMachine(settings.engine, apic=True, ns_per_instruction=settings.ns_per_instruction)
+        stack.enter_context(vm)
         placed = place(plan, vm, settings.memory_bytes)
         dma = Dma(vm, placed.ram)
         stack.callback(dma.release)
@@ -86,27 +97,33 @@ def boot(plan: Plan, settings: BootSettings, sink: ByteSink, source: PumpedSourc
             cpus=settings.cpus,
             disks=disks,
             virtio_input=settings.virtio_input,
+            started=EPOCH if counted else None,
+            random_bytes=Random(0).randbytes if counted else None,
         )
         vm.write(ACPI_AT, board.acpi_tables())
         start(plan, vm, cpus[0], settings.memory_bytes, rsdp_at=ACPI_AT, screen=False)
         profile = Profile(board.ports, board.mmio) if settings.profile else None
-        run = ParallelRun(
-            vm,
-            cpus,
-            board,
-            settings.limits,
-            source,
-            watch=watch,
-            panic=panic,
-            on_slice=settings.on_slice,
-            profile=profile,
+        run: ParallelRun | TurnsRun = (
+            TurnsRun(vm, cpus, board, settings.limits, watch=watch, panic=panic)
+            if counted
+            else ParallelRun(
+                vm,
+                cpus,
+                board,
+                settings.limits,
+                source,
+                watch=watch,
+                panic=panic,
+                on_slice=settings.on_slice,
+                profile=profile,
+            )
         )
         outcome = run.to_the_end()
         return _result(outcome, vm, cpus, run, profile)
 
 
 def _result(
-    outcome: Outcome, vm: VirtualMachine, cpus: Sequence[VCpu], run: ParallelRun, profile: Profile | None
+    outcome: Outcome, vm: VirtualMachine, cpus: Sequence[VCpu], run: ParallelRun | TurnsRun, profile: Profile | None
 ) -> BootResult:
     bad = isinstance(outcome, GuestDied | HaltedForever | NotCarried)
     return BootResult(

@@ -60,6 +60,9 @@ class PanicSink:
         if self.line:
             return
         joined = self._tail + data
+        if data == b"\n" and not self._found:
+            self._tail = b""  # the mark has no line end in it
+            return
         if not self._found and self.MARK in joined:
             self._found, joined = True, joined[joined.index(self.MARK) :]
         if not self._found:

@@ -14,48 +14,18 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from pyhv import (
-    BadGuestState,
-    DeadlinePassed,
-    Exit,
-    Halted,
-    Hypercall,
-    InterruptWindow,
-    Kicked,
-    MmioFetch,
-    MmioLoad,
-    MmioStore,
-    MonitorTrap,
-    MsrRead,
-    MsrWrite,
-    PortIn,
-    PortOut,
-    PortOutMany,
-    Shutdown,
-    VCpu,
-    VirtualMachine,
-)
+from pyhv import Exit, VCpu, VirtualMachine
 
-from .autopsy import explain_fetch, explain_shutdown
+from .answers import device_answers, end_of
 from .boards.pc_apic import PcApic
 from .console import PumpedSource
 from .limits import Limits, PanicSink, WatchingSink
-from .outcome import (
-    GuestDied,
-    HaltedForever,
-    Interrupted,
-    NotCarried,
-    Outcome,
-    Panicked,
-    TextSeen,
-    TimedOut,
-)
+from .outcome import Interrupted, Outcome, Panicked, TextSeen, TimedOut
 from .profile import Profile
 
 NS = 1_000_000_000
 BUSY_TICK_SECONDS, IDLE_TICK_SECONDS = 0.01, 0.05  # how long output may stay unseen
 PANIC_GRACE_SECONDS = 2.0  # for what the kernel still has to say
-REP_IN_ITEMS = 4096  # items answered at once
 STOP_SECONDS = 0.05
 
 
@@ -134,6 +104,7 @@ class ParallelRun:
         now = self._now_ns()
         with self._lock:
             self._board.advance(now)
+            self._board.sink.flush()
             next_ns = self._board.next_event_ns()
         outcome = self._outcome(now)
         if outcome:
@@ -141,7 +112,6 @@ class ParallelRun:
         tick = BUSY_TICK_SECONDS if self._source.fresh else IDLE_TICK_SECONDS
         moments = [now + int(tick * NS), *(at for at in (next_ns, self._end_ns) if at is not None)]
         self._sleep(max(min(moments) - self._now_ns(), 0) / NS)
-        self._board.sink.flush()
         if self._on_slice:
             self._on_slice(0, self.seconds)
         return None
@@ -196,7 +166,7 @@ class ParallelRun:
 
     def _drive(self, cpu: VCpu) -> None:
         """Run one processor until somebody says stop."""
-        kinds, answers = self._kinds[cpu.index], self._answers(cpu)
+        kinds, answers = self._kinds[cpu.index], device_answers(cpu, self._board)
         run, lock = cpu.run, self._lock
         try:
             while not self._stopping:
@@ -205,7 +175,9 @@ class ParallelRun:
                 kinds[kind] += 1
                 answer = answers.get(kind)
                 if answer is None:
-                    self._rare(cpu, exit_)
+                    outcome = end_of(cpu, exit_)
+                    if outcome:
+                        self._end(outcome)
                 elif self._profile:
                     with lock:
                         began = time.perf_counter_ns()
@@ -218,58 +190,6 @@ class ParallelRun:
             self._broken = error
             self._ring()
 
-    def _answers(self, cpu: VCpu) -> dict[type[Exit], Callable[..., None]]:
-        """What the devices do about an exit, by kind; the frequent ones."""
-        ports, mmio, answer = self._board.ports, self._board.mmio, cpu.answer
-
-        def port_out(exit_: PortOut) -> None:
-            ports.write(exit_.port, exit_.size_bytes, exit_.data)
-
-        def port_in(exit_: PortIn) -> None:
-            if exit_.count == 1:
-                answer(ports.read(exit_.port, exit_.size_bytes))
-            else:
-                size, count = exit_.size_bytes, min(exit_.count, REP_IN_ITEMS)
-                answer(b"".join(ports.read(exit_.port, size).to_bytes(size, "little") for _ in range(count)))
-
-        def port_out_many(exit_: PortOutMany) -> None:
-            size = exit_.size_bytes
-            for at in range(0, len(exit_.data), size):
-                ports.write(exit_.port, size, int.from_bytes(exit_.data[at : at + size], "little"))
-
-        def load(exit_: MmioLoad) -> None:
-            answer(mmio.read(exit_.gpa, exit_.size_bytes))
-
-        def store(exit_: MmioStore) -> None:
-            mmio.write(exit_.gpa, exit_.size_bytes, exit_.value)
-
-        return {PortOut: port_out, PortIn: port_in, PortOutMany: port_out_many, MmioLoad: load, MmioStore: store}
-
-    def _rare(self, cpu: VCpu, exit_: Exit) -> None:
-        match exit_:
-            case Kicked() | DeadlinePassed() | InterruptWindow() | MonitorTrap():
-                return
-            case Halted():
-                self._halt(cpu)
-            case Shutdown():
-                self._end(GuestDied(_of(cpu, explain_shutdown(cpu))))
-            case MmioFetch(gpa):
-                self._end(GuestDied(_of(cpu, explain_fetch(cpu, gpa))))
-            case BadGuestState(reason):
-                self._end(GuestDied(_of(cpu, f"the processor cannot run in this state: {reason}")))
-            case MsrRead(msr) | MsrWrite(msr):
-                cpu.refuse()
-                self._end(NotCarried(f"MSR {msr:#x}, which this machine does not have"))
-            case Hypercall():
-                self._end(NotCarried("VMCALL: the guest calls a hypervisor interface, and this machine has none"))
-            case _:
-                self._end(NotCarried(f"an exit that nobody asked for: {exit_}"))
-
-    def _halt(self, cpu: VCpu) -> None:
-        """HLT with interrupts off. Others than the boot processor are parked so, until INIT or an NMI."""
-        if cpu.index == 0:
-            self._end(HaltedForever("HLT with interrupts off on the boot processor; nothing here sends it an NMI"))
-
     def _end(self, outcome: Outcome) -> None:
         """A processor has come to the end of the run; it stays where it is, to be looked at."""
         with self._lock:
@@ -278,7 +198,3 @@ class ParallelRun:
         self._ring()
         while not self._stopping:
             time.sleep(STOP_SECONDS)
-
-
-def _of(cpu: VCpu, text: str) -> str:
-    return f"processor {cpu.index}: {text}" if cpu.index else text

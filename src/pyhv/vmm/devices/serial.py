@@ -37,7 +37,11 @@ class LineStatus(IntFlag):
     TRANSMITTER_EMPTY = 0x40
 
 
-SENDER_READY = LineStatus.HOLDING_EMPTY | LineStatus.TRANSMITTER_EMPTY
+SENDER_READY = int(LineStatus.HOLDING_EMPTY | LineStatus.TRANSMITTER_EMPTY)
+READY_WITH_DATA = int(SENDER_READY | LineStatus.DATA_READY)
+RECEIVED, TRANSMITTER_EMPTY = int(Enable.RECEIVED), int(Enable.TRANSMITTER_EMPTY)
+DATA, LINE_STATUS = int(Register.DATA), int(Register.LINE_STATUS)  # a kernel's console asks and writes a byte at a time
+ONE_BYTE = tuple(bytes((value,)) for value in range(256))
 DLAB = 0x80
 FIFO_ENABLE = 0x01
 FIFO_CLEAR_RECEIVED = 0x02
@@ -75,6 +79,8 @@ class Uart16550:
             self._update_irq()
 
     def read(self, offset: int, size_bytes: int) -> int:
+        if offset == LINE_STATUS:
+            return READY_WITH_DATA if self._has_data() else SENDER_READY
         match offset:
             case Register.DATA:
                 return self._divisor & 0xFF if self._line_control & DLAB else self._receive()
@@ -86,8 +92,6 @@ class Uart16550:
                 return self._line_control
             case Register.MODEM_CONTROL:
                 return self._modem_control
-            case Register.LINE_STATUS:
-                return SENDER_READY | (LineStatus.DATA_READY if self._has_data() else 0)
             case Register.MODEM_STATUS:
                 return self._modem_status()
             case _:
@@ -95,11 +99,13 @@ class Uart16550:
 
     def write(self, offset: int, size_bytes: int, value: int) -> None:
         dlab = self._line_control & DLAB
+        if offset == DATA and not dlab:
+            self._send(value)
+            self._update_irq()
+            return
         match offset:
-            case Register.DATA if dlab:
-                self._divisor = self._divisor & 0xFF00 | value
             case Register.DATA:
-                self._send(value)
+                self._divisor = self._divisor & 0xFF00 | value
             case Register.INTERRUPT_ENABLE if dlab:
                 self._divisor = self._divisor & 0xFF | value << 8
             case Register.INTERRUPT_ENABLE:
@@ -132,14 +138,14 @@ class Uart16550:
         if self._modem_control & MCR_LOOPBACK:
             self._looped.append(value)
         else:
-            self._sink.write(bytes((value,)))
+            self._sink.write(ONE_BYTE[value])
         self._transmitter_event = True
 
     def _pending(self) -> int:
         """The highest-priority interrupt, as its identification bits."""
-        if self._enable & Enable.RECEIVED and self._has_data():
+        if self._enable & RECEIVED and self._has_data():
             return IIR_RECEIVED
-        if self._enable & Enable.TRANSMITTER_EMPTY and self._transmitter_event:
+        if self._enable & TRANSMITTER_EMPTY and self._transmitter_event:
             return IIR_TRANSMITTER_EMPTY
         return IIR_NONE
 
