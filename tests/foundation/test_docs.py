@@ -38,6 +38,12 @@ def test_the_tutorial_runs_from_top_to_bottom(capsys: pytest.CaptureFixture[str]
     assert "0x1234" in capsys.readouterr().out
 
 
+def test_the_tutorial_s_monitor_runs() -> None:
+    namespace: dict[str, object] = {"__name__": "tutorial"}
+    for block in python_blocks(ROOT / "docs" / "tutorial-monitor.md"):
+        exec(compile(block, "docs/tutorial-monitor.md", "exec"), namespace)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_named_files_exist(page: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
