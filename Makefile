@@ -15,7 +15,7 @@ BENCH ?=
 ORACLE ?= --seconds 600
 FUZZ ?= --seconds 600 --findings 10
 
-.PHONY: help setup build run test test-slow soak sanitize fuzz lint format docs bench oracle fresh clean distclean
+.PHONY: help setup build run test test-slow test-system soak sanitize fuzz lint format docs bench oracle fresh clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -47,6 +47,9 @@ test: build-all ## all tests but the slow ones; PYTEST="-k name" chooses
 
 test-slow: build-all ## the slow tests only
 	@$(BIN)/pytest -m slow $(PYTEST)
+
+test-system: build-all ## boot Debian's kernel to a shell, on one and two processors, with disks (needs network once)
+	@$(BIN)/pytest -m "slow or not slow" tests/system $(PYTEST)
 
 soak: build-all ## storms of kicks and memory changes for some minutes, and a thousand VMs
 	@$(BIN)/pytest -m "slow or not slow" tests/soak $(PYTEST)
