@@ -8,7 +8,7 @@ constexpr u32 tsc = 0x10, apic_base = 0x1b, mtrr_cap = 0xfe, sysenter_cs = 0x174
 constexpr u32 misc_enable = 0x1a0, debugctl = 0x1d9, pat = 0x277, mtrr_def_type = 0x2ff, efer = 0xc0000080, star = 0xc0000081;
 constexpr u32 lstar = 0xc0000082, cstar = 0xc0000083, fmask = 0xc0000084, fs_base = 0xc0000100, gs_base = 0xc0000101;
 constexpr u32 kernel_gs_base = 0xc0000102, tsc_aux = 0xc0000103;
-constexpr u32 spec_ctrl = 0x48, pred_cmd = 0x49, xss = 0xda0;
+constexpr u32 spec_ctrl = 0x48, pred_cmd = 0x49, bios_sign_id = 0x8b, xss = 0xda0;
 }  // namespace msr
 
 void Cpu::reset_msrs() {
@@ -27,6 +27,7 @@ bool Cpu::get_msr(u32 number, u64& value) {
         case msr::efer: value = efer; return true;
         case msr::fs_base: value = at(Seg::Fs).base; return true;
         case msr::gs_base: value = at(Seg::Gs).base; return true;
+        case msr::bios_sign_id: value = 0; return !raw_;  // the microcode update that CPUID found: none
         default: break;
     }
     const auto found = plain_msrs.find(number);
@@ -45,6 +46,7 @@ bool Cpu::set_msr(u32 number, u64 value) {
         case msr::fs_base: at(Seg::Fs).base = value; return true;
         case msr::gs_base: at(Seg::Gs).base = value; return true;
         case msr::mtrr_cap: return false;
+        case msr::bios_sign_id: return !raw_;  // cleared before CPUID, which writes what it finds
         case msr::pred_cmd: return raw_ && value <= 1;  // a command, and there is nothing to predict: it cannot be read
         default: break;
     }

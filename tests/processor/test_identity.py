@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from pyhv import AccessRights, Cr0, Exception, Exit, MonitorTrap, Segment
+from pyhv import AccessRights, Cr0, Exception, Exit, Halted, MonitorTrap, Segment
 from pyhv.arch.x86_64.registers import Reg
 
 from .machine import CODE, DATA, GDT, TABLES, Guest, guest
@@ -147,3 +147,12 @@ def test_alignment_comes_before_the_page_fault() -> None:
         assert step(g, "8b03", 3) == Exception(ALIGN, 0, None)
         g.cpu.regs.rbx = 0x7000_0000
         assert step(g, "8b03", 3) == Exception(PF, 4, 0x7000_0000)  # type: ignore[arg-type]
+
+
+def test_the_guest_asks_which_microcode_update_it_runs() -> None:
+    """SDM vol. 3A, "Microcode Update Facilities", "Determining the Signature": write 0, CPUID, read."""
+    with guest() as g:
+        g.load("b98b000000 31c0 31d2 0f30 b801000000 0fa2 b98b000000 0f32 f4")
+        g.cpu.regs.rdx = 7
+        assert g.cpu.run() == Halted()
+        assert (g.cpu.regs.rax, g.cpu.regs.rdx) == (0, 0)
