@@ -167,9 +167,9 @@ class ParallelRun:
     def _drive(self, cpu: VCpu) -> None:
         """Run one processor until somebody says stop."""
         kinds, answers = self._kinds[cpu.index], device_answers(cpu, self._board)
-        run, lock = cpu.run, self._lock
+        run, lock, board = cpu.run, self._lock, self._board
         try:
-            while not self._stopping:
+            while not self._stopping and board.outcome is None:  # a machine that is off executes nothing more
                 exit_ = run()
                 kind = type(exit_)
                 kinds[kind] += 1
