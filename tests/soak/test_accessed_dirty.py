@@ -40,6 +40,7 @@ def entries(vm: VirtualMachine) -> tuple[int, ...]:
 
 
 def race(rounds: int) -> None:
+    """At most 2047 rounds: the counter of an entry ends below its bit 63."""
     with VirtualMachine("soft") as vm:
         vm.map(at=0, size=2 << 20)
         for at, code in ((WALKER, WRITES), (READER, READS), (KERNEL, CHANGES)):
@@ -75,4 +76,5 @@ def test_no_change_of_an_entry_is_lost() -> None:
 
 @pytest.mark.slow
 def test_no_change_of_an_entry_is_lost_for_long() -> None:
-    race(200_001)
+    for _ in range(40):
+        race(2000)
