@@ -14,9 +14,9 @@ SILICON_INLINE u32 crc32c(u32 crc, [[maybe_unused]] T data) {
         SILICON_HOST_ASM("crc32q %1, %0" : "+r"(wide) : "rm"(data));
         return u32(wide);
     } else {
-        if constexpr (sizeof(T) == 1) SILICON_HOST_ASM("crc32b %1, %0" : "+r"(crc) : "rm"(data));
-        if constexpr (sizeof(T) == 2) SILICON_HOST_ASM("crc32w %1, %0" : "+r"(crc) : "rm"(data));
-        if constexpr (sizeof(T) == 4) SILICON_HOST_ASM("crc32l %1, %0" : "+r"(crc) : "rm"(data));
+        if constexpr (sizeof(T) == 1) { SILICON_HOST_ASM("crc32b %1, %0" : "+r"(crc) : "rm"(data)); }
+        if constexpr (sizeof(T) == 2) { SILICON_HOST_ASM("crc32w %1, %0" : "+r"(crc) : "rm"(data)); }
+        if constexpr (sizeof(T) == 4) { SILICON_HOST_ASM("crc32l %1, %0" : "+r"(crc) : "rm"(data)); }
         return crc;
     }
 }

@@ -12,6 +12,7 @@
 #else
 #define SILICON_HOST_ASM(...)
 #define SILICON_HOST_FLOAT_ASM(...)
+#pragma GCC diagnostic ignored "-Wunused-parameter"  // what does nothing uses nothing
 #endif
 
 // dst = dst OP src, whole registers, integers: no flags, no exceptions.
