@@ -79,6 +79,15 @@ bool misaligned_and_outside(const Stopped& s) {
     });
 }
 
+// An x87 operand wider than 8 bytes over the end of a 64 KiB segment: AMD looks at it by parts, of which some wrap, and has
+// loaded a part of the state when FRSTOR faults.
+bool wide_x87_over_the_end(const Stopped& s) {
+    if (s.program.bits != 16 || s.d.insn.meta.isa_set != ZYDIS_ISA_SET_X87) return false;
+    return s.any_memory([&](const ZydisDecodedOperand& operand) {
+        return operand.size > 64 && u16(s.address(operand)) + operand.size / 8 > 0x10000;
+    });
+}
+
 }  // namespace
 
 bool went_astray(const Program& program, const Result& soft) {
@@ -91,7 +100,8 @@ bool is_left_open(const Program& program, const Result& host, const Result& soft
     if (n < 0 || size_t(n) >= program.steps.size()) return false;
     const Step& step = program.steps[size_t(n)];
     const Stopped s{program, host, soft, decode(step.bytes, step.length, program.bits)};
-    return s.d.ok() && (vendors_differ(s) || over_the_end(s) || misaligned_and_outside(s) || misaligned_sha(s));
+    return s.d.ok() && (vendors_differ(s) || over_the_end(s) || misaligned_and_outside(s) || misaligned_sha(s) ||
+                        wide_x87_over_the_end(s));
 }
 
 }  // namespace silicon::oracle

@@ -193,6 +193,13 @@ class Cpu : public CpuState {
     // The same for operations that round, and for dot products: only while `float_traps`.
     SILICON_COLD bool float_trap(const FloatOperation& what);
     SILICON_COLD bool dot_trap(Lanes lanes, Vec a, Vec b, unsigned selected);
+    // The host's x87 unit, from the first instruction that uses it to the end of the run. Ready: it has the guest's control
+    // word with all exceptions masked, and no exception flag that the guest's status word has not.
+    SILICON_INLINE void ready_x87() {
+        if (!x87_ready_) [[unlikely]] prepare_x87();
+    }
+    void lend_x87();
+    void x87_changed() { x87_ready_ = false; }  // the guest's control word, or its flags cleared
 
     // ---- for handlers: what can go wrong; all return Stop ----
     SILICON_COLD Outcome raise(Vector vector);
@@ -346,6 +353,7 @@ class Cpu : public CpuState {
     void run_timer() {
         if (unit_) unit_->local.run_timer(clock_.now_ns());
     }
+    SILICON_COLD void prepare_x87();
 
     // vmx_entry.cpp
     const char* msr_problem(bool ia32e) const;
@@ -538,6 +546,8 @@ class Cpu : public CpuState {
     u64 apic_page_ = 0, timer_end_ns_ = 0;
     bool float_traps_ = false;
     u32 host_mxcsr_ = 0;  // to give back
+    u16 host_x87_control_ = 0;  // the same, while it is lent
+    bool x87_lent_ = false, x87_ready_ = false;
     u64 stamp_ = 0;
     u32 epoch_ = 1;
     Block* block_ = nullptr;  // the one that runs

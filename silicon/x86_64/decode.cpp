@@ -189,6 +189,12 @@ Handler handler_of(const Op& op, u32 mode) {
     }
 }
 
+// Intel SDM vol. 1, "Last Instruction Opcode".
+u16 x87_opcode(const ZydisDecodedInstruction& insn) {
+    const auto& modrm = insn.raw.modrm;
+    return u16((insn.opcode & 7) << 8 | modrm.mod << 6 | modrm.reg << 3 | modrm.rm);
+}
+
 const Op* match(const ZydisDecodedInstruction& insn, const ZydisDecodedOperand* operands) {
     u64 keys[4] = {0, 0, 0, 0};
     for (unsigned n = 0; n < std::min<unsigned>(insn.operand_count_visible, 4); ++n) keys[n] = key_of(operands[n]);
@@ -255,6 +261,7 @@ DecodeStatus Decoder::decode(const CpuidTable& cpuid, const u8* bytes, size_t si
     in.seg = overridden(insn);
     in.addressing = addressing_of(in, mode);
     set_operands(in, insn, operands, mode);
+    if (op->row->unit == Unit::X87) in.imm = x87_opcode(insn);
     row = op->row;
     return DecodeStatus::Done;
 }

@@ -4,6 +4,7 @@
 
 #include "silicon/x86_64/cpu.h"
 #include "silicon/x86_64/host_float.h"
+#include "silicon/x86_64/host_x87.h"
 
 namespace silicon::x86 {
 namespace {
@@ -42,10 +43,13 @@ void Cpu::set_fx_image(const FxState& image) {
         std::memcpy(place, image.st[n], 10);
         std::fill(place + 10, place + 16, u8{0});
     }
+    fx.fcw = x87::control_of(image.fcw);
+    fx.fsw = x87::with_summary(image.fsw, fx.fcw);
     fx.unused0 = 0;
     std::fill(std::begin(fx.unused1), std::end(fx.unused1), u8{0});
     fx.mxcsr_mask = 0;
     set_mxcsr(csr);
+    x87_changed();
 }
 
 std::vector<u8> Cpu::xsave_image() const {
@@ -89,6 +93,21 @@ void Cpu::borrow_float() {
 void Cpu::return_float() {
     fx.mxcsr |= host_mxcsr() & mxcsr::flags;
     set_host_mxcsr(host_mxcsr_);
+    if (!x87_lent_) return;
+    set_host_x87_control(host_x87_control_);
+    x87_lent_ = x87_ready_ = false;
+}
+
+void Cpu::lend_x87() {
+    if (!x87_lent_) host_x87_control_ = host_x87_control();
+    x87_lent_ = true;
+}
+
+void Cpu::prepare_x87() {
+    lend_x87();
+    if (host_x87_status() & x87::exceptions & ~fx.fsw) clear_host_x87();
+    set_host_x87_control(fx.fcw | x87::exceptions);
+    x87_ready_ = true;
 }
 
 u32 Cpu::mxcsr() {

@@ -56,7 +56,7 @@ def test_fninit_sets_the_unit_and_leaves_the_registers(cpu: VCpu) -> None:
 
 def test_fwait_raises_what_is_pending(cpu: VCpu) -> None:
     state = cpu.state
-    cpu.state = replace(state, xsave=state.xsave[:2] + b"\x81\x00" + state.xsave[4:])
+    cpu.state = replace(state, xsave=b"\x7e\x03\x01\x00" + state.xsave[4:])
     assert run(cpu, FWAIT, PE_ET | NE) == MF
     assert run(cpu, FWAIT, PE_ET) == Halted()
     assert run(cpu, FNINIT + FWAIT, PE_ET | NE) == Halted()
