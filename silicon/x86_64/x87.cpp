@@ -41,27 +41,22 @@ void initialise_x87(Cpu& cpu) {
 }
 
 Loaded<Real80> load_real80(Cpu& cpu, const Insn& in) {
-    const Linear at = x87_linear(cpu, in, register_bytes, Access::Read);
-    if (!at.ok) return {{}, false};
-    const auto low = cpu.load<u64>(at.value);
+    const Linear low_at = x87_part(cpu, in, 0, 8, Access::Read);
+    if (!low_at.ok) return {{}, false};
+    const auto low = cpu.load<u64>(low_at.value);
     if (!low.ok) return {{}, false};
-    const auto high = cpu.load<u16>(at.value + 8);
+    const Linear high_at = x87_part(cpu, in, 8, 2, Access::Read);
+    if (!high_at.ok) return {{}, false};
+    const auto high = cpu.load<u16>(high_at.value);
     return {{low.value, high.value}, high.ok};
 }
 
 // Both parts are translated before the first is stored.
 Outcome store_real80(Cpu& cpu, const Insn& in, const Real80& value) {
-    const Linear at = x87_linear(cpu, in, register_bytes, Access::Write);
-    if (!at.ok) return Outcome::Stop;
-    if (u8* host = cpu.direct(at.value, register_bytes, Access::Write)) {
-        store_host<u64>(host, value.significand);
-        store_host<u16>(host + 8, value.sign_exponent);
-        return Outcome::Next;
-    }
-    if (!cpu.probe_write(at.value, register_bytes)) return Outcome::Stop;
-    const Outcome low = cpu.store<u64>(at.value, value.significand);
+    if (probe_x87_store(cpu, in, register_bytes) == Outcome::Stop) return Outcome::Stop;
+    const Outcome low = cpu.store<u64>(x87_part(cpu, in, 0, 8, Access::Write).value, value.significand);
     if (low == Outcome::Stop) return low;
-    const Outcome high = cpu.store<u16>(at.value + 8, value.sign_exponent);
+    const Outcome high = cpu.store<u16>(x87_part(cpu, in, 8, 2, Access::Write).value, value.sign_exponent);
     return high == Outcome::Next ? low : high;
 }
 
@@ -87,6 +82,15 @@ void X87Step::commit() {
     fx.fsw = x87::with_summary(u16(image_.status | (fx.fsw & sticky)), fx.fcw);
     fx.ftw = abridged_x87_tags(image_.tags);
     for (unsigned n = 0; n < 8; ++n) std::memcpy(fx.st[(fx.top() + n) & 7], image_.st[n], register_bytes);
+}
+
+Outcome probe_x87_store(Cpu& cpu, const Insn& in, unsigned size_bytes) {
+    const unsigned low_bytes = size_bytes < 8 ? size_bytes : 8, high_bytes = size_bytes - low_bytes;
+    const Linear low = x87_part(cpu, in, 0, low_bytes, Access::Write);
+    if (!low.ok || !cpu.probe_write(low.value, low_bytes)) return Outcome::Stop;
+    if (high_bytes == 0) return Outcome::Next;
+    const Linear high = x87_part(cpu, in, low_bytes, high_bytes, Access::Write);
+    return high.ok && cpu.probe_write(high.value, high_bytes) ? Outcome::Next : Outcome::Stop;
 }
 
 Outcome whole_x87(Cpu& cpu, const Insn& in) {

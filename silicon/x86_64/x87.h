@@ -28,10 +28,11 @@ SILICON_INLINE void note_x87_operand(Cpu& cpu, const Insn& in) {
     cpu.fx.fdp = in.addressing == Addressing::Flat64 ? cpu.effective(in) : cpu.offset_of(in);
 }
 
-SILICON_INLINE Linear x87_linear(Cpu& cpu, const Insn& in, unsigned size_bytes, Access access) {
-    if (in.addressing == Addressing::Flat64) [[likely]] return {cpu.effective(in), true};
-    if (in.addressing == Addressing::Flat32) return {u32(cpu.effective(in)), true};
-    return cpu.general_linear(in, size_bytes, access);
+// A part of an operand, `skip` bytes in. Operands wider than 8 bytes have their limit and their pages looked at by parts.
+inline Linear x87_part(Cpu& cpu, const Insn& in, unsigned skip, unsigned size_bytes, Access access) {
+    if (in.addressing == Addressing::Flat64) return {cpu.effective(in) + skip, true};
+    if (in.addressing == Addressing::Flat32) return {u32(cpu.effective(in) + skip), true};
+    return cpu.segment_linear(in.seg, cpu.offset_of(in) + skip, size_bytes, access);
 }
 Loaded<Real80> load_real80(Cpu& cpu, const Insn& in);
 Outcome store_real80(Cpu& cpu, const Insn& in, const Real80& value);
@@ -51,6 +52,10 @@ class X87Step {
     u64 flags_ = 0;
 };
 
+template <class Operand>
+inline constexpr unsigned x87_bytes = std::is_same_v<typename Operand::type, Real80> ? 10 : sizeof(typename Operand::type);
+Outcome probe_x87_store(Cpu& cpu, const Insn& in, unsigned size_bytes);  // a destination that is not written faults too
+
 // The whole way for a form with register operands only, and for one that loads or stores memory.
 Outcome whole_x87(Cpu& cpu, const Insn& in);
 Outcome whole_x87_load(Cpu& cpu, const Insn& in, const void* operand);
@@ -59,8 +64,8 @@ Outcome whole_x87_store(Cpu& cpu, const Insn& in) {
     typename Dst::type result{};
     X87Step step(cpu);
     step.run(in, &result);
-    Outcome out = Outcome::Next;
-    if (step.stores() && (out = Dst::store(cpu, in, result)) == Outcome::Stop) return out;
+    const Outcome out = step.stores() ? Dst::store(cpu, in, result) : probe_x87_store(cpu, in, x87_bytes<Dst>);
+    if (out == Outcome::Stop) return out;
     step.commit();
     note_x87_operand(cpu, in);
     return out;

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from pyhv import Halted, VCpu, VirtualMachine
+
 from .bare_x87 import OPERAND_BYTES, BareX87
 
 OPERAND = 0x2000
@@ -33,16 +34,19 @@ REGISTERS = {
 FORMS = [bytes((first, reg << 3 | 6)) for first, regs in MEMORY.items() for reg in regs]
 FORMS += [bytes((first, modrm)) for first, modrms in REGISTERS.items() for modrm in modrms]
 
-SIGNIFICANDS = [0, 1, 1 << 63, (1 << 63) + 1, 3 << 62, (3 << 62) + 1, (1 << 64) - 1, 1 << 62, (1 << 63) | (1 << 40), 0xC90FDAA22168C235]
+ONE = 1 << 63
+SIGNIFICANDS = [0, 1, ONE, ONE + 1, 3 << 62, (3 << 62) + 1, (1 << 64) - 1, 1 << 62, ONE | 1 << 40, 0xC90FDAA22168C235]
 EXPONENTS = [0, 1, 0x3FFF, 0x3FFE, 0x4000, 0x403E, 0x3FBF, 0x7FFE, 0x7FFF, 0x43FE, 0x3C01, 0x407E, 0x3F81]
 SINGLES = [0, 1, 0x7FFFFF, 0x800000, 0x3F800000, 0x7F7FFFFF, 0x7F800000, 0x7F800001, 0x7FC00000, 0x4B000001, 0x80000000]
-DOUBLES = [0, 1, (1 << 52) - 1, 1 << 52, 0x3FF0 << 48, 0x7FEF << 48, 0x7FF0 << 48, (0x7FF0 << 48) + 1, 0x7FF8 << 48, 1 << 63]
+INFINITY = 0x7FF0 << 48
+DOUBLES = [0, 1, (1 << 52) - 1, 1 << 52, 0x3FF0 << 48, 0x7FEF << 48, INFINITY, INFINITY + 1, 0x7FF8 << 48, 1 << 63]
 
 
 def real(rng: random.Random) -> bytes:
     kind = rng.random()
     significand = rng.choice(SIGNIFICANDS) if kind < 0.6 else rng.getrandbits(64) | (kind < 0.95) << 63
-    exponent = rng.choice(EXPONENTS) if rng.random() < 0.6 else rng.choice((rng.getrandbits(15), 0x3FFF + rng.randint(-70, 70)))
+    near_one = 0x3FFF + rng.randint(-70, 70)
+    exponent = rng.choice((rng.choice(EXPONENTS), rng.getrandbits(15), near_one))
     return struct.pack("<QH", significand, exponent | rng.getrandbits(1) << 15)
 
 

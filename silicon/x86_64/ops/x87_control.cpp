@@ -93,15 +93,26 @@ void take_environment(Cpu& cpu, const Word* words) {
     set_control(cpu, u16(words[word_control]));
 }
 
+// Where an image of `count` words is, if all of it can be reached: processors look at its first word, then at its last byte.
+template <class Word>
+Linear reach_image(Cpu& cpu, const Insn& in, unsigned count, Access access) {
+    const auto reach = [&](const Linear& at, unsigned size_bytes) {
+        return at.ok && (access == Access::Write ? cpu.probe_write(at.value, size_bytes) : cpu.probe_read(at.value, size_bytes));
+    };
+    const Linear first = x87_part(cpu, in, 0, sizeof(Word), access);
+    const unsigned last = count * sizeof(Word) - 1;
+    return {first.value, reach(first, sizeof(Word)) && reach(x87_part(cpu, in, last, 1, access), 1)};
+}
+
 template <class Word>
 Outcome store_image(Cpu& cpu, const Insn& in, bool registers) {
     Word words[most_words];
     make_environment(cpu, words);
     u8* bytes = reinterpret_cast<u8*>(words + environment_words);
     for (unsigned n = 0; registers && n < 8; ++n) std::memcpy(bytes + 10 * n, cpu.fx.st[(cpu.fx.top() + n) & 7], 10);
-    const unsigned count = image_words<Word>(registers), size_bytes = count * sizeof(Word);
-    const Linear at = x87_linear(cpu, in, size_bytes, Access::Write);
-    if (!at.ok || !cpu.probe_write(at.value, size_bytes)) return Outcome::Stop;
+    const unsigned count = image_words<Word>(registers);
+    const Linear at = reach_image<Word>(cpu, in, count, Access::Write);
+    if (!at.ok) return Outcome::Stop;
     Outcome worst = Outcome::Next;
     for (unsigned n = 0; n < count; ++n) {
         const Outcome out = cpu.store<Word>(at.value + n * sizeof(Word), words[n]);
@@ -114,7 +125,7 @@ Outcome store_image(Cpu& cpu, const Insn& in, bool registers) {
 template <class Word>
 bool load_image(Cpu& cpu, const Insn& in, bool registers, Word* words) {
     const unsigned count = image_words<Word>(registers);
-    const Linear at = x87_linear(cpu, in, count * sizeof(Word), Access::Read);
+    const Linear at = reach_image<Word>(cpu, in, count, Access::Read);
     if (!at.ok) return false;
     for (unsigned n = 0; n < count; ++n) {
         const auto word = cpu.load<Word>(at.value + n * sizeof(Word));
