@@ -338,6 +338,7 @@ class Cpu : public CpuState {
     void return_float();
     SILICON_COLD bool float_trap();
     bool settle_float(u32 raised);
+    SILICON_COLD void prepare_x87();
 
     // waiting.cpp
     void sleep(u64 most_ns);
@@ -353,7 +354,6 @@ class Cpu : public CpuState {
     void run_timer() {
         if (unit_) unit_->local.run_timer(clock_.now_ns());
     }
-    SILICON_COLD void prepare_x87();
 
     // vmx_entry.cpp
     const char* msr_problem(bool ia32e) const;

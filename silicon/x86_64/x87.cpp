@@ -19,6 +19,8 @@ unsigned tag_of(const u8* reg) {
 
 }  // namespace
 
+bool x87_is_normal(const u8* reg) { return tag_of(reg) == tag_valid; }
+
 u16 full_x87_tags(const FxState& fx) {
     unsigned tags = 0;
     for (unsigned n = 0; n < 8; ++n) tags |= (fx.ftw >> n & 1 ? tag_of(fx.st[n]) : tag_empty) << 2 * n;

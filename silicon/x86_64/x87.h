@@ -82,6 +82,8 @@ struct M80 {
 u16 full_x87_tags(const FxState& fx);
 u8 abridged_x87_tags(u16 full);
 
+bool x87_is_normal(const u8* reg);  // neither zero nor denormal, infinite, not a number, or of no format at all
+
 void initialise_x87(Cpu& cpu);  // Intel SDM vol. 2, "FINIT/FNINIT—Initialize Floating-Point Unit"
 
 }  // namespace silicon::x86
