@@ -1,4 +1,4 @@
-"""What the bare processor cannot say of the x87 unit: pending exceptions, faults of operands, images, devices, modes."""
+"""What the bare processor cannot say of the x87 unit: pending exceptions, faults, images, devices, modes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def unmapped_to_data(cpu: VCpu) -> int:
 
 @pytest.mark.parametrize("code", WAITING)
 def test_a_pending_exception_comes_first(cpu: VCpu, code: str) -> None:
-    """SDM vol. 3, "x87 FPU Floating-Point Error (#MF)": before faults of the operand too. What waits can be looked at."""
+    """SDM vol. 3, "x87 FPU Floating-Point Error (#MF)": before faults of the operand too."""
     set_control(cpu, ALL_UNMASKED)
     assert run(cpu, DIVIDE_ONE_BY_ZERO) == Halted()
     before = cpu.state.xsave
@@ -134,7 +134,7 @@ def test_cleared_flags_stay_cleared(cpu: VCpu) -> None:
 
 
 def test_the_environment_in_protected_mode(cpu: VCpu) -> None:
-    """SDM vol. 1, "Protected Mode x87 FPU State Image in Memory", 32- and 16-bit formats. FCS and FDS are deprecated."""
+    """SDM vol. 1, "Protected Mode x87 FPU State Image in Memory", both formats. FCS and FDS are deprecated."""
     cpu.vm.write(DATA + 0x100, struct.pack("<d", 1.5))
     assert run(cpu, "dbe3 dd8600010000 d9ee d936") == Halted()  # …, FLD [ESI+100h], FLDZ, FNSTENV
     half = 0xFFFF0000

@@ -1,6 +1,5 @@
 // Moves to, from and among x87 registers. Rows: spec/x86_64/x87_move.toml.
 #include <cstring>
-#include <utility>
 
 #include "silicon/x86_64/ops/x87_quick.h"
 
@@ -127,7 +126,12 @@ Outcome exchange(Cpu& cpu, const Insn& in) {
     FxState& fx = cpu.fx;
     const unsigned top = fx.top(), other = x87_place(fx, in.reg[0]);
     if (!x87_usable(fx, 1u << top | 1u << other)) [[unlikely]] return whole_x87(cpu, in);
-    std::swap(fx.st[top], fx.st[other]);
+    const u64 significand = load_host<u64>(fx.st[top]);  // in the parts in which the host stores registers
+    const u16 sign_exponent = load_host<u16>(fx.st[top] + 8);
+    store_host<u64>(fx.st[top], load_host<u64>(fx.st[other]));
+    store_host<u16>(fx.st[top] + 8, load_host<u16>(fx.st[other] + 8));
+    store_host<u64>(fx.st[other], significand);
+    store_host<u16>(fx.st[other] + 8, sign_exponent);
     x87_settle(fx, 0);
     note_x87(cpu, in);
     return Outcome::Next;
