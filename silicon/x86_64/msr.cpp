@@ -8,14 +8,20 @@ constexpr u32 tsc = 0x10, apic_base = 0x1b, mtrr_cap = 0xfe, sysenter_cs = 0x174
 constexpr u32 misc_enable = 0x1a0, debugctl = 0x1d9, pat = 0x277, mtrr_def_type = 0x2ff, efer = 0xc0000080, star = 0xc0000081;
 constexpr u32 lstar = 0xc0000082, cstar = 0xc0000083, fmask = 0xc0000084, fs_base = 0xc0000100, gs_base = 0xc0000101;
 constexpr u32 kernel_gs_base = 0xc0000102, tsc_aux = 0xc0000103;
-constexpr u32 spec_ctrl = 0x48, pred_cmd = 0x49, bios_sign_id = 0x8b, xss = 0xda0;
+constexpr u32 spec_ctrl = 0x48, pred_cmd = 0x49, bios_sign_id = 0x8b, arch_capabilities = 0x10a, xss = 0xda0;
 }  // namespace msr
+
+// Nothing is speculated, so every weakness that has a bit is absent: RDCL, L1D at VM entry, SSB, MDS, page-size changes, TAA,
+// SBDR, FBSDP, PSDP, BHI, PBRSB, GDS, RFDS, ITS; and IBRS holds always. Intel SDM vol. 4, "IA32_ARCH_CAPABILITIES".
+constexpr u64 nothing_is_speculated = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 13 | 1 << 14 | 1 << 15 |
+                                      1 << 20 | 1 << 24 | 1 << 26 | 1 << 27 | u64{1} << 62;
 
 void Cpu::reset_msrs() {
     for (const u32 kept : {msr::sysenter_cs, msr::sysenter_esp, msr::sysenter_eip, msr::debugctl, msr::star, msr::lstar, msr::cstar,
-                           msr::fmask, msr::kernel_gs_base, msr::tsc_aux})
+                           msr::fmask, msr::kernel_gs_base, msr::tsc_aux, msr::spec_ctrl})
         plain_msrs[kept] = 0;
-    if (raw_) plain_msrs[msr::spec_ctrl] = plain_msrs[msr::xss] = 0;  // Apple's manner: a client may make them native
+    if (raw_) plain_msrs[msr::xss] = 0;  // Apple's manner: a client may make it native
+    plain_msrs[msr::arch_capabilities] = nothing_is_speculated;
     plain_msrs[msr::misc_enable] = 1;  // fast strings
     plain_msrs[msr::pat] = 0x0007040600070406;
     plain_msrs[msr::apic_base] = 0xfee00000 | (index_ == 0 ? 1 << 8 : 0);
@@ -45,9 +51,10 @@ bool Cpu::set_msr(u32 number, u64 value) {
         case msr::efer: return set_efer(value);
         case msr::fs_base: at(Seg::Fs).base = value; return true;
         case msr::gs_base: at(Seg::Gs).base = value; return true;
-        case msr::mtrr_cap: return false;
+        case msr::mtrr_cap:
+        case msr::arch_capabilities: return false;
         case msr::bios_sign_id: return !raw_;  // cleared before CPUID, which writes what it finds
-        case msr::pred_cmd: return raw_ && value <= 1;  // a command, and there is nothing to predict: it cannot be read
+        case msr::pred_cmd: return value <= 1;  // a command, and there is nothing to predict: it cannot be read
         default: break;
     }
     const auto found = plain_msrs.find(number);

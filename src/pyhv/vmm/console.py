@@ -7,6 +7,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable
+from threading import RLock
 from typing import Protocol
 
 
@@ -61,20 +62,24 @@ class Capture:
 
 
 class FdSink:
-    """A file descriptor, written at line ends, when 4 KiB have gathered, and when somebody flushes."""
+    """A file descriptor, written at line ends, when 4 KiB have gathered, and when somebody flushes. For any thread."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._gathered = bytearray()
+        self._lock = RLock()  # also against a second writer, whose bytes come later
 
     def write(self, data: bytes) -> None:
-        self._gathered += data
-        if data.endswith(b"\n") or len(self._gathered) >= 4096:
-            self.flush()
+        with self._lock:
+            self._gathered += data
+            if data.endswith(b"\n") or len(self._gathered) >= 4096:
+                self.flush()
 
     def flush(self) -> None:
-        while self._gathered:
-            del self._gathered[: os.write(self._fd, self._gathered)]
+        with self._lock:
+            while self._gathered:
+                sent = os.write(self._fd, bytes(self._gathered))
+                del self._gathered[:sent]
 
 
 class NoInput:

@@ -43,7 +43,7 @@ NATIVE: Final = frozenset(
 )
 """MSRs that hv_vcpu_enable_native_msr takes: what clients and Apple's own tests ask for. FLUSH_CMD is refused."""
 
-STATE: Final = ("STAR", "LSTAR", "CSTAR", "FMASK", "KERNEL_GS_BASE", "TSC_AUX", "APIC_BASE", "MISC_ENABLE")
+STATE: Final = ("SPEC_CTRL", "STAR", "LSTAR", "CSTAR", "FMASK", "KERNEL_GS_BASE", "TSC_AUX", "APIC_BASE", "MISC_ENABLE")
 """MSRs that belong to a saved vCPU beside its VMCS fields (EFER, PAT, SYSENTER and segment bases are among those)."""
 
 
