@@ -1,4 +1,7 @@
-"""The workloads of loops.c, in the guest, on the host and in Unicorn: the same machine code, compiled at the start."""
+"""The workloads of loops.c and vectors.c, in the guest, on the host and in Unicorn: the same machine code.
+
+Times are CPU seconds of this process: what else the machine does counts less.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,13 @@ from elftools.elf.elffile import ELFFile
 
 from pyhv import Halted, Mapping, VCpu, VirtualMachine
 
-SOURCE = Path(__file__).with_name("loops.c")
-# Plain integer code that needs no loader: no relocation, no vector registers, no calls to memset and the like.
+HERE = Path(__file__).parent
+# Code that needs no loader: no relocation, no calls to memset and the like.
 CFLAGS = (
-    "-O2 -ffreestanding -nostdlib -shared -fPIC -fvisibility=default -mgeneral-regs-only -fno-stack-protector "
-    "-fcf-protection=none -fno-tree-loop-distribute-patterns -fno-inline -fno-optimize-sibling-calls -Wl,-Bsymbolic"
+    "-O2 -ffreestanding -nostdlib -shared -fPIC -fvisibility=default -fno-stack-protector -fcf-protection=none "
+    "-fno-tree-loop-distribute-patterns -fno-inline -fno-optimize-sibling-calls -Wl,-Bsymbolic"
 ).split()
+SOURCES = {"loops.c": ("-mgeneral-regs-only",), "vectors.c": ("-msse2", "-mno-avx", "-ffp-contract=off")}
 
 TABLES, HALT, STACK, CODE, MEMORY = 0x1000, 0x8000, 0x80000, 0x100000, 0x200000
 RAM_BYTES = 32 << 20
@@ -29,24 +33,39 @@ RAM_BYTES = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """One loop and how far it goes: `n` for a measurement of about a second, `quick_n` for a look."""
+    """One loop and how far it goes: `n` for a measurement, at least 20 ms on the host; `quick_n` for a look.
+
+    `unicorn_n`: where Unicorn would take minutes for `n`; its time is then taken in proportion.
+    """
 
     name: str
     n: int
     quick_n: int
+    source: str = "loops.c"
+    unicorn_n: int | None = None
+
+    @property
+    def with_sse2(self) -> bool:
+        """Whether the guest's processor has to have SSE2."""
+        return self.source == "vectors.c"
 
 
 LOOPS = (
     Loop("sum_loop", 20_000_000, 1_000_000),
-    Loop("sieve", 8 << 20, 400_000),
-    Loop("fib", 32, 24),
+    Loop("sieve", 12 << 20, 400_000),
+    Loop("fib", 35, 24),
     Loop("sort", 300_000, 20_000),
-    Loop("sha256", 20_000, 1_000),
+    Loop("sha256", 40_000, 1_000),
     Loop("quicksort", 400_000, 20_000),
-    Loop("bytecode", 3_000_000, 100_000),
-    Loop("chase", 10_000_000, 500_000),
-    Loop("copy", 100, 10),
+    Loop("bytecode", 6_000_000, 100_000),
+    Loop("chase", 3_000_000, 500_000),
+    Loop("copy", 1500, 10, unicorn_n=10),
+    Loop("matmul", 300, 2, "vectors.c"),
+    Loop("mandelbrot", 450, 40, "vectors.c"),
+    Loop("vector_copy", 1200, 10, "vectors.c"),
 )
+SSE2 = 1 << 26  # of EDX, CPUID leaf 1
+OSFXSR = 1 << 9  # of CR4: SSE is on
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +94,32 @@ class Guest:
 
 @dataclass(frozen=True, slots=True)
 class LoopResult:
-    """What one loop did: instructions by the vCPU's own count, seconds in the guest, on the host, in Unicorn."""
+    """What one loop did: instructions by the vCPU's own count, seconds in the guest, on the host, in Unicorn.
 
-    instructions: int
-    guest_s: float
+    The first two are None where the guest's processor lacks what the loop needs.
+    """
+
+    instructions: int | None
+    guest_s: float | None
     native_s: float
     unicorn_s: float | None
 
 
-def compile_loops(folder: Path) -> Path:
-    """The shared object, made in `folder`."""
+def compile_loops(folder: Path) -> dict[str, Path]:
+    """The shared objects by source, made in `folder`."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         raise SystemExit("bench: needs a C compiler for its guest loops: apt-get install gcc")
-    target = folder / "loops.so"
-    subprocess.run([compiler, *CFLAGS, "-o", str(target), str(SOURCE)], check=True)
-    return target
+    made = {}
+    for source, flags in SOURCES.items():
+        made[source] = (folder / source).with_suffix(".so")
+        subprocess.run([compiler, *CFLAGS, *flags, "-o", str(made[source]), str(HERE / source)], check=True)
+    return made
+
+
+def has_sse2(cpu: VCpu) -> bool:
+    """Whether the guest's processor announces it."""
+    return any(leaf.leaf == 1 and leaf.edx & SSE2 for leaf in cpu.cpuid)
 
 
 def page_tables() -> bytes:
@@ -123,6 +152,7 @@ def long_mode_guest(elf: Path, engine: str) -> Iterator[Guest]:
         entries = load(elf, vm.write)
         with vm.vcpu() as cpu:
             cpu.enter_long(TABLES)
+            cpu.regs.cr4 = int(cpu.regs.cr4) | OSFXSR
             yield Guest(cpu, ram, entries)
 
 
@@ -139,9 +169,9 @@ def unicorn_run(elf: Path, loop: Loop, n: int) -> tuple[int, float] | None:
     machine.mem_write(STACK - 8, struct.pack("<Q", HALT))
     for register, value in (("RDI", MEMORY), ("RSI", n), ("RSP", STACK - 8)):
         machine.reg_write(getattr(x86_const, f"UC_X86_REG_{register}"), value)
-    start = time.perf_counter()
+    start = time.process_time()
     machine.emu_start(entries[loop.name], HALT)
-    return machine.reg_read(x86_const.UC_X86_REG_RAX), time.perf_counter() - start
+    return machine.reg_read(x86_const.UC_X86_REG_RAX), time.process_time() - start
 
 
 def stepped_instructions(elf: Path, engine: str, loop: Loop, n: int) -> tuple[int, int]:
@@ -164,25 +194,43 @@ def native_run(elf: Path, loop: Loop, n: int) -> tuple[int, float]:
     memory = (ctypes.c_uint8 * RAM_BYTES)()
     best, result = float("inf"), 0
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         result = function(ctypes.addressof(memory), n)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     return result, best
 
 
-def run_loops(elf: Path, engine: str, quick: bool) -> Iterator[tuple[Loop, LoopResult]]:
+def run_loops(made: dict[str, Path], engine: str, quick: bool) -> Iterator[tuple[Loop, LoopResult]]:
     """Runs each loop in the guest and on the host, and holds the two results against each other."""
     for loop in LOOPS:
-        n = loop.quick_n if quick else loop.n
+        elf, n = made[loop.source], loop.quick_n if quick else loop.n
         expected, native_s = native_run(elf, loop, n)
+        count, guest_s = guest_run(elf, engine, loop, n, expected)
+        yield loop, LoopResult(count, guest_s, native_s, unicorn_time(elf, loop, n, expected))
+
+
+def unicorn_time(elf: Path, loop: Loop, n: int, expected: int) -> float | None:
+    """Unicorn's seconds for `n`; its result has to be that of the host."""
+    short = min(n, loop.unicorn_n or n)
+    if short != n:
+        expected, _ = native_run(elf, loop, short)
+    found = unicorn_run(elf, loop, short)
+    if found and found[0] != expected:
+        raise SystemExit(f"bench: {loop.name}({short}) gave {found[0]:#x} in Unicorn, {expected:#x} on the host")
+    return found[1] * n / short if found else None
+
+
+def guest_run(elf: Path, engine: str, loop: Loop, n: int, expected: int) -> tuple[int | None, float | None]:
+    """Instructions and the better of two times in seconds; None where the guest's processor lacks SSE2 for it."""
+    best, count = float("inf"), 0
+    for _ in range(2):
         with long_mode_guest(elf, engine) as guest:
-            before, start = guest.cpu.instructions, time.perf_counter()
+            if loop.with_sse2 and not has_sse2(guest.cpu):
+                return None, None
+            before, start = guest.cpu.instructions, time.process_time()
             got = guest.call(loop.name, MEMORY, n)
-            guest_s = time.perf_counter() - start
+            best = min(best, time.process_time() - start)
             count = guest.cpu.instructions - before
         if got != expected:
             raise SystemExit(f"bench: {loop.name}({n}) gave {got:#x} in the guest, {expected:#x} on the host")
-        in_unicorn = unicorn_run(elf, loop, n)
-        if in_unicorn and in_unicorn[0] != expected:
-            raise SystemExit(f"bench: {loop.name}({n}) gave {in_unicorn[0]:#x} in Unicorn, {expected:#x} on the host")
-        yield loop, LoopResult(count, guest_s, native_s, in_unicorn[1] if in_unicorn else None)
+    return count, best
