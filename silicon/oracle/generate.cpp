@@ -211,6 +211,16 @@ bool Generator::accept(Draft& draft, Step step) {
     return false;
 }
 
+// Mostly the one of several that was judged least: those that are hard to make, or to make succeed, keep up.
+unsigned Generator::pick_unit(const std::vector<unsigned>& chosen) {
+    unsigned best = chosen[rng_.below(chosen.size())];
+    for (unsigned n = rng_.chance(60) ? 3 : 0; n > 0; --n) {
+        const unsigned other = chosen[rng_.below(chosen.size())];
+        if (forms_.units()[other].judged < forms_.units()[best].judged) best = other;
+    }
+    return best;
+}
+
 bool Generator::add_step(Draft& draft) {
     const unsigned bits = draft.program.bits;
     const auto& chosen = chosen_[Form::place(bits)];
@@ -220,7 +230,7 @@ bool Generator::add_step(Draft& draft) {
             if (scribble(step, bits) && accept(draft, step)) return true;
             continue;
         }
-        step.unit = int(chosen[rng_.below(chosen.size())]);
+        step.unit = int(pick_unit(chosen));
         if (!encode(draft, forms_.units()[unsigned(step.unit)], step)) continue;
         maybe_prefix(step, bits);
         if (step.branch_bytes) step.skip = u8(rng_.below(4));

@@ -27,6 +27,7 @@ class Generator {
   private:
     struct Draft;  // a program under construction
     bool add_step(Draft& draft);
+    unsigned pick_unit(const std::vector<unsigned>& chosen);
     bool encode(const Draft& draft, Unit& unit, Step& step);
     bool scribble(Step& step, unsigned bits);
     u8* scribble_opcode(u8* to, unsigned map);

@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <stdexcept>
 
 #include "silicon/oracle/host_child.h"
@@ -52,6 +53,13 @@ Pattern& Host::pattern() const { return shared_->pattern; }
 void Host::pattern_changed() { ++shared_->pattern_stamp; }
 bool Host::has_16_bits() const { return shared_->has_16_bits; }
 bool Host::has_fs_base() const { return child_has_fs_base(); }
+
+double Host::cpu_seconds() const {
+    clockid_t clock;
+    timespec used{};
+    if (clock_getcpuclockid(child_, &clock) == 0) clock_gettime(clock, &used);
+    return double(used.tv_sec) + double(used.tv_nsec) * 1e-9;
+}
 
 void Host::spawn() {
     int down[2], up[2];

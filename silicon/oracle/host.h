@@ -30,6 +30,7 @@ class Host {
     void start(unsigned jobs);       // sets the child to work on jobs 0 …
     bool wait(std::string& why);     // false: the child died; a new one is there, the results are not
     bool is_own(u64 address) const;  // the child's own memory, which the soft side does not have
+    double cpu_seconds() const;      // that the child has used
     bool has_16_bits() const;        // 16-bit code can be judged
     bool has_fs_base() const;        // FS overrides have base 0 there
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -168,10 +169,11 @@ void Session::print_json(double seconds) const {
     std::printf(
         "{\"seed\": %llu, \"instructions\": %llu, \"programs\": %llu, \"faulted\": %llu, \"not_judged\": %llu, "
         "\"differ\": %u, "
-        "\"seconds\": %.3f, \"rows\": [",
+        "\"seconds\": %.3f, \"cpu_seconds\": %.3f, \"rows\": [",
         static_cast<unsigned long long>(options_.seed), static_cast<unsigned long long>(judged_),
         static_cast<unsigned long long>(programs_judged_), static_cast<unsigned long long>(faulted_),
-        static_cast<unsigned long long>(not_judged_), failed_, seconds);
+        static_cast<unsigned long long>(not_judged_), failed_, seconds,
+        double(std::clock()) / CLOCKS_PER_SEC + judge_.host.cpu_seconds());
     const char* comma = "";
     for (const Unit& unit : forms_.units()) {
         if (!covered(unit)) continue;
