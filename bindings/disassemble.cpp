@@ -3,6 +3,8 @@
 #include <nanobind/stl/string.h>
 
 #include "bindings/common.h"
+#include "silicon/x86_64/decode.h"
+#include "silicon/x86_64/ops/table.h"
 
 namespace binding {
 
@@ -31,7 +33,16 @@ static nb::list disassemble(const nb::bytes& code, silicon::u64 address, unsigne
     return lines;
 }
 
+// (mnemonic, operands of the row) each.
+static nb::list take_decoded_forms() {
+    nb::list forms;
+    for (const silicon::x86::DecodedForm& form : silicon::x86::take_decoded_forms())
+        forms.append(nb::make_tuple(form.mnemonic, form.row->operands));
+    return forms;
+}
+
 void bind_disassemble(nb::module_& module) {
+    module.def("take_decoded_forms", &take_decoded_forms);
     module.def("disassemble", &disassemble, nb::arg("code"), nb::arg("address"), nb::arg("bits"));
 }
 

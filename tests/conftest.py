@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pyhv import _silicon
 from pyhv.engines.select import VARIABLE
 
 
@@ -40,3 +41,16 @@ def assemble(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int, in
         return known[key]
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def _what_a_test_judges_is_executed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """docs/reference/coverage.md is made from these marks: a test must have had decoded what it names."""
+    named = {form for mark in request.node.iter_markers("judges") for form in mark.args}
+    if named:
+        _silicon.take_decoded_forms()
+    yield
+    if named:
+        forms = {(mnemonic.upper(), operands) for mnemonic, operands in _silicon.take_decoded_forms()}
+        seen = {mnemonic for mnemonic, _ in forms} | {f"{mnemonic} {operands}" for mnemonic, operands in forms}
+        assert named <= seen, f"marked as judging {sorted(named - seen)}, of which the software CPU has decoded nothing"

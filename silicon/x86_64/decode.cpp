@@ -3,7 +3,7 @@
 #include <Zydis/Zydis.h>
 
 #include <algorithm>
-#include <vector>
+#include <atomic>
 
 #include "silicon/x86_64/ops/table.h"
 
@@ -28,6 +28,12 @@ const std::vector<Op>& all_ops() {
         return ops;
     }());
     return sorted;
+}
+
+// In the order of all_ops: whether any vCPU has decoded it since the last `take_decoded_forms`.
+std::vector<std::atomic<bool>>& decoded_ops() {
+    static std::vector<std::atomic<bool>> decoded(all_ops().size());
+    return decoded;
 }
 
 const Op* find_op(u64 key) {
@@ -231,7 +237,7 @@ struct Decoder::Modes {
 
 // The table is sorted now, not at the first instruction: a thread that runs may not be the one that a fork() copies, and
 // the copy would wait for ever for it to finish.
-Decoder::Decoder() : modes_(std::make_unique<Modes>()) { all_ops(); }
+Decoder::Decoder() : modes_(std::make_unique<Modes>()) { decoded_ops(); }
 Decoder::~Decoder() = default;
 
 // F3 REX.B 90 exchanges R8 and the accumulator; Zydis 4.0 calls it PAUSE. Another prefix in the place of F3 makes it plain.
@@ -263,7 +269,18 @@ DecodeStatus Decoder::decode(const CpuidTable& cpuid, const u8* bytes, size_t si
     set_operands(in, insn, operands, mode);
     if (op->row->unit == Unit::X87) in.imm = x87_opcode(insn);
     row = op->row;
+    std::atomic<bool>& decoded = decoded_ops()[static_cast<size_t>(op - all_ops().data())];
+    if (!decoded.load(std::memory_order_relaxed)) decoded.store(true, std::memory_order_relaxed);
     return DecodeStatus::Done;
+}
+
+std::vector<DecodedForm> take_decoded_forms() {
+    std::vector<DecodedForm> forms;
+    const auto& ops = all_ops();
+    for (size_t n = 0; n < ops.size(); ++n)
+        if (decoded_ops()[n].exchange(false, std::memory_order_relaxed))
+            forms.push_back({ZydisMnemonicGetString(static_cast<ZydisMnemonic>(ops[n].key >> 48)), ops[n].row});
+    return forms;
 }
 
 }  // namespace silicon::x86

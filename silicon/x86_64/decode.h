@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "silicon/x86_64/insn.h"
 
@@ -16,6 +17,15 @@ enum class DecodeStatus : u8 {
     Undefined,  // #UD
     TooLong,    // over 15 bytes: #GP(0)
 };
+
+// One mnemonic of one row.
+struct DecodedForm {
+    const char* mnemonic;  // in small letters
+    const Row* row;
+};
+
+// What the vCPUs of this process have decoded since the last call: what a test says that it judges is held against this.
+std::vector<DecodedForm> take_decoded_forms();
 
 class Decoder {
   public:

@@ -54,6 +54,7 @@ def test_who_gets_ud_and_nm(cpu: VCpu, opcode: str) -> None:
             assert run(cpu, opcode, DATA) == stop, (cr0, cr4)
 
 
+@pytest.mark.judges("CLTS")
 def test_clts_turns_the_unit_on(cpu: VCpu) -> None:
     cpu.regs.cr0 = PE_ET | TS
     assert run(cpu, "0f06" + MOVDQU_LOAD, DATA) == Halted()

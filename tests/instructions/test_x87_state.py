@@ -133,6 +133,7 @@ def test_cleared_flags_stay_cleared(cpu: VCpu) -> None:
     assert cpu.regs.rax & 0x3F == 0
 
 
+@pytest.mark.judges("FNSTENV")
 def test_the_environment_in_protected_mode(cpu: VCpu) -> None:
     """SDM vol. 1, "Protected Mode x87 FPU State Image in Memory", both formats. FCS and FDS are deprecated."""
     cpu.vm.write(DATA + 0x100, struct.pack("<d", 1.5))
@@ -153,6 +154,7 @@ def test_the_environment_in_real_mode(cpu: VCpu) -> None:
     assert struct.unpack("<7H", cpu.vm.read(DATA, 14)) == (0x37F, 6 << 11, 0x1FFF, CODE + 6, 0x1EE, DATA + 0x100, 0)
 
 
+@pytest.mark.judges("FNSAVE")
 @pytest.mark.parametrize("prefix", ["", "66"])
 def test_saved_state_comes_back(cpu: VCpu, prefix: str) -> None:
     assert run(cpu, "dbe3 d9eb d9e8 d9ee d9f7") == Halted()  # three numbers, one of them off the top

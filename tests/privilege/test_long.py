@@ -65,6 +65,7 @@ def test_the_interrupt_stack_table_and_its_alignment(long_machine: Machine) -> N
     assert machine.frame(5, 8) == [CODE, CODE64, 2 | 1 << 16, STACK0, DATA0]
 
 
+@pytest.mark.judges("IRETQ")
 def test_iretq_goes_to_compatibility_mode_and_back_by_interrupt(long_machine: Machine) -> None:
     machine = long_machine
     machine.code("mov eax, -1; inc eax; int 0x40", INNER, 32)
@@ -85,6 +86,7 @@ def test_iretq_at_level_0_takes_a_null_stack(long_machine: Machine) -> None:
     assert (machine.cpu.regs.rip, machine.cpu.regs.rsp, machine.cpu.segments.ss.selector) == (INNER + 1, STACK0, 0)
 
 
+@pytest.mark.judges("RET far", "JMP ptr")
 def test_a_far_return_to_compatibility_code_of_level_0(long_machine: Machine) -> None:
     machine = long_machine
     machine.code(f"mov eax, {DATA0}; mov ds, ax; mov ebx, esp; jmp {CODE64}:{INNER + 0x40}", INNER, 32)
@@ -112,6 +114,7 @@ def test_a_call_gate_has_16_bytes_and_leads_to_64_bit_code(long_machine: Machine
     assert machine.cpu.segments.ss.selector == 0
 
 
+@pytest.mark.judges("RET far", "CALL ptr")
 def test_a_return_through_the_gate(long_machine: Machine) -> None:
     machine = long_machine
     machine.put(GDT + GATE64, long_gate(CODE64, INNER, 12, 3))
@@ -225,6 +228,7 @@ def test_sysenter_leads_to_64_bit_code_and_sysexit_where_its_width_says(long_mac
     assert machine.frame(5, 8) == [0x5002, first | 3, 2, 0x9F00, (first + 8) | 3]
 
 
+@pytest.mark.judges("LTR")
 def test_ltr_reads_16_bytes(long_machine: Machine) -> None:
     machine = long_machine
     machine.put(GDT + GATE64, descriptor(0x2200, 0x67, 0x89, 0) + struct.pack("<II", 0x1, 0))

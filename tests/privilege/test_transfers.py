@@ -58,6 +58,7 @@ def test_a_call_gate_changes_stacks_and_copies_parameters(machine: Machine) -> N
     assert machine.cpu.regs.rsp == STACK0 - 28
 
 
+@pytest.mark.judges("RET i far")
 def test_a_return_releases_the_parameters_on_both_stacks(machine: Machine) -> None:
     machine.describe(GATE, gate(CODE0, INNER, 12, 3, parameters=2))
     machine.code(f"mov eax, {DATA0}; mov ds, ax; mov es, ax; mov eax, {DATA3 | 3}; mov fs, ax; retf 8", INNER)
@@ -258,6 +259,7 @@ def enter_virtual(machine: Machine, text: str, *, iopl: int = 3, flags: int = 0)
     return size
 
 
+@pytest.mark.judges("IRETD")
 def test_iretd_enters_virtual_8086_mode(machine: Machine) -> None:
     enter_virtual(machine, "mov ax, cs; mov bx, ss; mov cx, ds; mov dx, es; mov si, fs; mov di, gs; int 0x40")
     machine.run()
@@ -324,6 +326,7 @@ def test_what_needs_descriptors_is_undefined_there(machine: Machine, text: str) 
     assert machine.halted_in() == 6
 
 
+@pytest.mark.judges("IRET")
 def test_iret_within_virtual_8086_mode_keeps_iopl_and_vm(machine: Machine) -> None:
     enter_virtual(machine, "push 0x0201; push 0x300; push 0x20; iret; .org 0x10; pushf; pop ax; int 0x40")
     machine.run()
@@ -403,6 +406,7 @@ def test_verr_and_verw(machine: Machine, what: str, selector: int, level: int, g
     assert bool(machine.frame(3)[2] & 1 << 6) == good
 
 
+@pytest.mark.judges("MOV sr rm16")
 def test_accessed_bits_are_set_when_segments_are_loaded(machine: Machine) -> None:
     machine.describe(DATA16, descriptor(0, 0xFFFF, 0x92, 0))
     machine.describe(CODE16, descriptor(0, 0xFFFFF, 0x9A, 0xC))
@@ -412,6 +416,7 @@ def test_accessed_bits_are_set_when_segments_are_loaded(machine: Machine) -> Non
     assert (machine.access(DATA16), machine.access(CODE16)) == (0x93, 0x9B)
 
 
+@pytest.mark.judges("SYSENTER", "SYSEXIT")
 def test_sysenter_and_sysexit(machine: Machine) -> None:
     for number, value in ((0x174, CODE0), (0x175, 0x8800), (0x176, INNER)):
         machine.cpu.msrs[number] = value

@@ -55,6 +55,7 @@ def refused(stopped: Exit) -> bool:
         (4, PAE | 1 << 32, True),
     ],
 )
+@pytest.mark.judges("MOV cr ry")
 def test_in_64_bit_mode(number: int, value: int, refuses: bool) -> None:
     with guest() as g:
         before = (g.cpu.regs.cr0, g.cpu.regs.cr3, g.cpu.regs.cr4)
@@ -152,6 +153,7 @@ def test_reserved_bits_of_a_pdpte_refuse_the_load(bit: int, present: bool) -> No
         (1, 0xFFF, 0, PCIDE, False),
     ],
 )
+@pytest.mark.judges("INVPCID")
 def test_invpcid_checks(kind: int, pcid: int, linear: int, cr4: int, refuses: bool) -> None:
     with guest() as g:
         g.cpu.regs.cr4 |= cr4
@@ -162,6 +164,7 @@ def test_invpcid_checks(kind: int, pcid: int, linear: int, cr4: int, refuses: bo
         assert refused(g.cpu.step()) is refuses
 
 
+@pytest.mark.judges("WRMSR")
 def test_efer_keeps_lma_and_refuses_what_it_does_not_have() -> None:
     with guest() as g:
         for value, refuses in ((0xD01, False), (0x801, True), (0x1D01, True), (0x901, False)):

@@ -226,6 +226,7 @@ def test_an_intercepted_debug_exception_leaves_dr6_alone() -> None:
         assert g.dr(6) == DR6_FIXED
 
 
+@pytest.mark.judges("MOV dr ry")
 def test_dr7_keeps_its_fixed_bits() -> None:
     with guest() as g:
         g.load("0f23f8")

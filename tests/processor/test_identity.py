@@ -47,6 +47,7 @@ def test_umip(name: str, ring: int, umip: bool) -> None:
 
 
 @pytest.mark.parametrize("ring", [0, 3])
+@pytest.mark.judges("RDFSBASE", "RDGSBASE", "WRFSBASE", "WRGSBASE")
 def test_fsgsbase(ring: int) -> None:
     with guest() as g:
         for code in ("f3480faec0", "f3480faec8", "f3480faed0", "f3480faed8"):
@@ -64,6 +65,7 @@ def test_fsgsbase(ring: int) -> None:
         assert g.cpu.segments.gs.base == 0xFFFF_F000
 
 
+@pytest.mark.judges("RDPID")
 def test_rdpid_gives_tsc_aux_at_any_level() -> None:
     with guest() as g:
         g.cpu.msrs[TSC_AUX] = 0x1234_5678
@@ -71,6 +73,7 @@ def test_rdpid_gives_tsc_aux_at_any_level() -> None:
         assert g.cpu.regs.rax == 0x1234_5678
 
 
+@pytest.mark.judges("CLAC", "STAC")
 def test_clac_and_stac() -> None:
     with guest() as g:
         assert step(g, "0f01cb") == MonitorTrap()

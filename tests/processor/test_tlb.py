@@ -93,6 +93,7 @@ def test_bit_63_is_not_kept() -> None:
         assert g.cpu.regs.cr3 == TABLES
 
 
+@pytest.mark.judges("INVLPG")
 def test_invlpg_forgets_all_of_a_large_page() -> None:
     with window() as g:
         far = g.cpu.vm.map(at=FAR, size=0x20_0000)
