@@ -23,7 +23,8 @@ constexpr struct {
     Feature feature;
 } cr4_by_feature[] = {
     {cr4::umip, Feature::UMIP},   {cr4::la57, Feature::LA57}, {cr4::fsgsbase, Feature::FSGSBASE},
-    {cr4::pcide, Feature::PCID}, {cr4::smep, Feature::SMEP}, {cr4::smap, Feature::SMAP},
+    {cr4::pcide, Feature::PCID},  {cr4::smep, Feature::SMEP}, {cr4::smap, Feature::SMAP},
+    {cr4::osxsave, Feature::XSAVE},
 };
 
 u64 cr4_known(const CpuidTable& cpuid) {

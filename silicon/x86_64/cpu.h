@@ -19,6 +19,7 @@
 #include "silicon/x86_64/cpuid.h"
 #include "silicon/x86_64/debug.h"
 #include "silicon/x86_64/decode.h"
+#include "silicon/x86_64/entropy.h"
 #include "silicon/x86_64/event.h"
 #include "silicon/x86_64/exit_record.h"
 #include "silicon/x86_64/float_traps.h"
@@ -184,6 +185,7 @@ class Cpu : public CpuState {
     void set_xsave_image(const u8* bytes, size_t size);
     static const char* xsave_problem(const u8* bytes, size_t size);  // what XRSTOR would refuse of it, or null
     u8* xmm(u8 place) { return fx.xmm[0] + place; }  // `place`: 16 times the number, as Insn::reg has it
+    u64 components_in_use() const;  // bit 0 x87, bit 1 SSE: what is not in its initial state
     // While the guest runs, the host's MXCSR has the guest's modes with all exceptions masked, and gathers the flags.
     u32 mxcsr();
     void set_mxcsr(u32 value);
@@ -220,6 +222,8 @@ class Cpu : public CpuState {
     Slow rdmsr(u32 msr);
     Outcome wrmsr(u32 msr, u64 value);
     bool get_msr(u32 msr, u64& value);
+    // The host's; with a clock that counts instructions it follows from how many there were. None: the host has none.
+    std::optional<u64> random_number(const Insn& in);
     bool set_msr(u32 msr, u64 value);
     bool set_efer(u64 value);
     u64 tsc() const { return clock_.now_ns() + tsc_offset; }
@@ -548,6 +552,7 @@ class Cpu : public CpuState {
     u32 host_mxcsr_ = 0;  // to give back
     u16 host_x87_control_ = 0;  // the same, while it is lent
     bool x87_lent_ = false, x87_ready_ = false;
+    Entropy entropy_;
     u64 stamp_ = 0;
     u32 epoch_ = 1;
     Block* block_ = nullptr;  // the one that runs

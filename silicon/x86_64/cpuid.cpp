@@ -13,27 +13,27 @@ namespace silicon::x86 {
 namespace {
 
 struct FeatureBit {
-    u32 leaf, reg, bit;
+    u32 leaf, subleaf, reg, bit;
     bool runs;       // we can: on this host
     bool announced;  // by default
 };
 
-bool host_bit(u32 leaf, u32 reg, u32 bit) {
+bool host_bit(u32 leaf, u32 subleaf, u32 reg, u32 bit) {
 #if defined(__x86_64__)
     unsigned said[4];
-    return __get_cpuid_count(leaf, 0, &said[0], &said[1], &said[2], &said[3]) && said[reg] >> bit & 1;
+    return __get_cpuid_count(leaf, subleaf, &said[0], &said[1], &said[2], &said[3]) && said[reg] >> bit & 1;
 #else
-    return static_cast<void>(leaf), static_cast<void>(reg), static_cast<void>(bit), false;
+    return static_cast<void>(leaf), static_cast<void>(subleaf), static_cast<void>(reg), static_cast<void>(bit), false;
 #endif
 }
 
 // Those whose instructions are the host's own run where the host has them.
-FeatureBit feature_bit(u32 leaf, u32 reg, u32 bit, bool runs, bool announced, bool host) {
-    const bool can = runs && (!host || host_bit(leaf, reg, bit));
-    return {leaf, reg, bit, can, can && announced};
+FeatureBit feature_bit(u32 leaf, u32 subleaf, u32 reg, u32 bit, bool runs, bool announced, bool host) {
+    const bool can = runs && (!host || host_bit(leaf, subleaf, reg, bit));
+    return {leaf, subleaf, reg, bit, can, can && announced};
 }
 const FeatureBit feature_bits[] = {
-#define FEATURE(name, leaf, reg, bit, runs, announced, host) feature_bit(leaf, reg, bit, runs, announced, host),
+#define FEATURE(name, leaf, subleaf, reg, bit, runs, announced, host) feature_bit(leaf, subleaf, reg, bit, runs, announced, host),
 #include "features.inc"
 #undef FEATURE
 };
@@ -51,6 +51,9 @@ std::vector<CpuidLeaf> default_leaves() {
     CpuidLeaf one{1, 0, {0x000306a9, 0x00010800, u32{1} << 31, 0}};
     one.reg[3] |= u32{1} << 3 | u32{1} << 6 | u32{1} << 13 | u32{1} << 16 | u32{1} << 17;  // PSE PAE PGE PAT PSE-36
     CpuidLeaf seven{7, 0, {}};
+    // Components of XSAVE: x87 and SSE, 512 bytes and the header.
+    const CpuidLeaf components{0xd, 0, {3, 576, 576, 0}};
+    const CpuidLeaf component_forms{0xd, 1, {0, 576, 0, 0}};
     const CpuidLeaf tsc{0x15, 0, {1, static_cast<u32>(Clock::tsc_hz / 25'000'000), 25'000'000, 0}};
     const CpuidLeaf frequency{0x16, 0, {static_cast<u32>(Clock::tsc_hz / 1'000'000), static_cast<u32>(Clock::tsc_hz / 1'000'000), 100, 0}};
     const CpuidLeaf extended{0x80000000, 0, {0x80000008, 0, 0, 0}};
@@ -61,11 +64,11 @@ std::vector<CpuidLeaf> default_leaves() {
     for (size_t part = 0; part < 3; ++part) put_text(brand[part].reg, text + 16 * part, 16);
     const CpuidLeaf invariant{0x80000007, 0, {0, 0, 0, u32{1} << 8}};  // invariant TSC
     const CpuidLeaf addresses{0x80000008, 0, {GuestMemory::gpa_bits | 48 << 8, 0, 0, 0}};
-    std::vector<CpuidLeaf> leaves{vendor, one, seven, tsc, frequency, extended, ext_features,
+    std::vector<CpuidLeaf> leaves{vendor, one, seven, components, component_forms, tsc, frequency, extended, ext_features,
                                   brand[0], brand[1], brand[2], invariant, addresses};
     for (const FeatureBit& f : feature_bits)
         for (CpuidLeaf& leaf : leaves)
-            if (f.announced && f.leaf != 0 && leaf.leaf == f.leaf) leaf.reg[f.reg] |= u32{1} << f.bit;
+            if (f.announced && f.leaf != 0 && leaf.leaf == f.leaf && leaf.subleaf == f.subleaf) leaf.reg[f.reg] |= u32{1} << f.bit;
     return leaves;
 }
 
@@ -73,7 +76,7 @@ std::vector<CpuidLeaf> default_leaves() {
 
 bool host_has(Feature feature) {
     const FeatureBit& f = feature_bits[static_cast<size_t>(feature)];
-    return f.leaf == 0 || host_bit(f.leaf, f.reg, f.bit);
+    return f.leaf == 0 || host_bit(f.leaf, f.subleaf, f.reg, f.bit);
 }
 
 CpuidTable::CpuidTable() : CpuidTable(default_leaves()) {}
@@ -113,7 +116,7 @@ void CpuidTable::add_apic() {
 void CpuidTable::work_out_features() {
     size_t index = 0;
     for (const FeatureBit& f : feature_bits) {
-        const CpuidLeaf* leaf = f.leaf ? find(f.leaf, 0) : nullptr;
+        const CpuidLeaf* leaf = f.leaf ? find(f.leaf, f.subleaf) : nullptr;
         features_[index++] = f.leaf == 0 || (f.runs && leaf && (leaf->reg[f.reg] >> f.bit & 1));
     }
 }

@@ -9,7 +9,7 @@
 namespace silicon::x86 {
 
 enum class Feature : u8 {
-#define FEATURE(name, leaf, reg, bit, runs, announced, host) name,
+#define FEATURE(name, leaf, subleaf, reg, bit, runs, announced, host) name,
 #include "features.inc"
 #undef FEATURE
     Count

@@ -72,7 +72,7 @@ const char* Cpu::xsave_problem(const u8* bytes, size_t size) {
     if (size >= header_at + header_bytes) std::memcpy(header, bytes + header_at, sizeof header);
     if (size >= offsetof(FxState, mxcsr) + sizeof csr) std::memcpy(&csr, bytes + offsetof(FxState, mxcsr), sizeof csr);
     if (csr & ~mxcsr_mask()) return "MXCSR has reserved bits";
-    if (header[0] & ~xcr0_known) return "XSTATE_BV names state components beyond x87, SSE and AVX";
+    if (header[0] & ~xcr0_known) return "XSTATE_BV names state components beyond x87 and SSE";
     if (header[1]) return "XCOMP_BV is not 0: only the standard form is known";
     return header[2] ? "bytes 16 to 23 of the XSAVE header are not 0" : nullptr;
 }
@@ -83,6 +83,18 @@ void Cpu::set_xsave_image(const u8* bytes, size_t size) {
     std::memcpy(&image, bytes, std::min(size, sizeof image));
     set_fx_image(image);
     if (size > sizeof image) std::copy(bytes + sizeof image, bytes + std::min<size_t>(size, xsave_bytes), extended.begin());
+}
+
+// Intel SDM vol. 1, "Processor Tracking of XSAVE-Managed State". Outside 64-bit code only eight XMM registers count.
+u64 Cpu::components_in_use() const {
+    const auto any = [](const void* bytes, size_t count) {
+        const u8* first = static_cast<const u8*>(bytes);
+        return std::any_of(first, first + count, [](u8 byte) { return byte != 0; });
+    };
+    const FxState initial;
+    const bool x87 = std::memcmp(&fx, &initial, offsetof(FxState, mxcsr)) != 0 || any(fx.st, sizeof fx.st);
+    const bool sse = any(fx.xmm, in_long64() ? sizeof fx.xmm : sizeof fx.xmm / 2);
+    return u64{x87} | u64{sse} << 1;
 }
 
 void Cpu::borrow_float() {

@@ -94,4 +94,14 @@ Outcome Cpu::wrmsr(u32 number, u64 value) {
     return Outcome::Stop;
 }
 
+std::optional<u64> Cpu::random_number(const Insn& in) {
+    if (!clock_.counts_instructions()) return entropy_.next();
+    // The mixing of SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators").
+    const u64 before = instructions_ + static_cast<u64>(granted_ - remaining) - block_->count + static_cast<u64>(&in - block_->insns);
+    u64 mixed = (before * 64 + index_ + 1) * 0x9e3779b97f4a7c15;
+    mixed = (mixed ^ mixed >> 30) * 0xbf58476d1ce4e5b9;
+    mixed = (mixed ^ mixed >> 27) * 0x94d049bb133111eb;
+    return mixed ^ mixed >> 31;
+}
+
 }  // namespace silicon::x86

@@ -81,7 +81,7 @@ inline constexpr u32 wakes = kick | event | init | start_up;  // ends HLT
 
 // XSAVE's standard image, with room for all of AVX-512.
 inline constexpr u32 xsave_bytes = 2696;
-inline constexpr u64 xcr0_known = 7;  // x87, SSE, AVX
+inline constexpr u64 xcr0_known = 3;  // x87, SSE
 
 // x87, MMX and SSE state as FXSAVE lays it out, but that the x87 registers lie by their own number, not by their place on
 // the stack. Intel SDM vol. 1, "Legacy Region of an XSAVE Area".

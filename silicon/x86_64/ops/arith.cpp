@@ -1,4 +1,5 @@
 // Addition, subtraction, logic, and the compare-and-swap kind. Rows: spec/x86_64/arith.toml.
+#include "silicon/x86_64/alu_shift.h"
 #include "silicon/x86_64/ops/table.h"
 
 namespace silicon::x86 {
@@ -48,6 +49,17 @@ template <class O, class Dst, class Src>
 SILICON_INLINE Outcome binary_locked(Cpu& cpu, const Insn& in) {
     const auto b = Src::load(cpu, in);
     return update_locked<Dst>(cpu, in, [&](auto a) { return O::of(a, b.value, cpu.lazy); });
+}
+
+// ADCX carries in CF alone, ADOX in OF alone.
+template <bool InOverflow, class Dst, class Src>
+SILICON_INLINE Outcome add_along(Cpu& cpu, const Insn& in) {
+    const auto b = Src::load(cpu, in);
+    if (!b.ok) [[unlikely]] return Outcome::Stop;
+    const bool c = cpu.lazy.cf(), o = cpu.lazy.of();
+    const auto r = alu::add<typename Dst::type>(Dst::load(cpu, in).value, b.value, InOverflow ? o : c);
+    cpu.lazy = InOverflow ? alu::with_cf_of(cpu.lazy, c, r.flags.cf()) : cpu.lazy.with_cf(r.flags.cf());
+    return Dst::store(cpu, in, r.value);
 }
 
 template <class O, class A, class B>

@@ -49,15 +49,17 @@ SILICON_INLINE Outcome vmx_instruction(Cpu& cpu, const Insn& in) {
 
 SILICON_INLINE Outcome get_extended_control(Cpu& cpu, const Insn&) {
     if (!(cpu.cr4 & cr4::osxsave)) return cpu.raise(vector_ud);
-    if (u32(cpu.gpr[rcx]) != 0) return cpu.raise(vector_gp, 0);
-    cpu.gpr[rax] = u32(cpu.xcr0);
-    cpu.gpr[rdx] = cpu.xcr0 >> 32;
+    const u32 index = u32(cpu.gpr[rcx]);
+    const bool in_use = index == 1 && cpu.cpuid.has(Feature::XGETBV1);
+    if (index != 0 && !in_use) return cpu.raise(vector_gp, 0);
+    const u64 value = in_use ? cpu.xcr0 & cpu.components_in_use() : cpu.xcr0;
+    cpu.gpr[rax] = u32(value);
+    cpu.gpr[rdx] = value >> 32;
     return Outcome::Next;
 }
 
-// XCR0: x87 always, AVX only with SSE.
-constexpr bool xcr0_allowed(u64 value) { return value & 1 && !(value & ~xcr0_known) && !(value & 4 && !(value & 2)); }
-static_assert(xcr0_allowed(1) && xcr0_allowed(7) && !xcr0_allowed(5) && !xcr0_allowed(2));
+// XCR0: x87 always, SSE; there is nothing else. CPUID leaf 0DH says so.
+constexpr bool xcr0_allowed(u64 value) { return value & 1 && !(value & ~xcr0_known); }
 
 SILICON_INLINE Outcome set_extended_control(Cpu& cpu, const Insn&) {
     if (!(cpu.cr4 & cr4::osxsave)) return cpu.raise(vector_ud);

@@ -1,5 +1,5 @@
 // Conversions between XMM registers and general or MMX ones. Rows: spec/x86_64/simd_convert.toml.
-#include "silicon/x86_64/ops/lanes.h"
+#include "silicon/x86_64/ops/float_ways.h"
 #include "silicon/x86_64/ops/mmx.h"
 
 namespace silicon::x86 {
@@ -15,22 +15,30 @@ HOST_FLOAT(cvttps2dq)
 HOST_FLOAT(cvtpd2dq)
 HOST_FLOAT(cvttpd2dq)
 
-template <class Host, class Dst, class Src>
-SILICON_INLINE Outcome from_integer(Cpu& cpu, const Insn& in) {
+template <bool Careful, class Host, class Dst, class Src>
+SILICON_INLINE Outcome from_integer_way(Cpu& cpu, const Insn& in) {
     const auto b = Src::load(cpu, in);
     if (!b.ok) [[unlikely]] return Outcome::Stop;
     const Vec r = Host::run(Dst::load(cpu, in).value, b.value);
-    if (cpu.float_faulted()) [[unlikely]] return Outcome::Stop;
+    if (Careful && cpu.float_faulted()) return Outcome::Stop;
     return Dst::store(cpu, in, r);
 }
-
 template <class Host, class Dst, class Src>
-SILICON_INLINE Outcome to_integer(Cpu& cpu, const Insn& in) {
+SILICON_INLINE Outcome from_integer(Cpu& cpu, const Insn& in) {
+    return either_way<&from_integer_way<false, Host, Dst, Src>, &from_integer_way<true, Host, Dst, Src>>(cpu, in);
+}
+
+template <bool Careful, class Host, class Dst, class Src>
+SILICON_INLINE Outcome to_integer_way(Cpu& cpu, const Insn& in) {
     const auto b = Src::load(cpu, in);
     if (!b.ok) [[unlikely]] return Outcome::Stop;
     const auto r = Host::template run<typename Dst::type>(widened(b.value));
-    if (cpu.float_faulted()) [[unlikely]] return Outcome::Stop;
+    if (Careful && cpu.float_faulted()) return Outcome::Stop;
     return Dst::store(cpu, in, r);
+}
+template <class Host, class Dst, class Src>
+SILICON_INLINE Outcome to_integer(Cpu& cpu, const Insn& in) {
+    return either_way<&to_integer_way<false, Host, Dst, Src>, &to_integer_way<true, Host, Dst, Src>>(cpu, in);
 }
 
 // The x87 unit belongs to MMX as soon as the operand is there, also where #XM follows: so processors do it.

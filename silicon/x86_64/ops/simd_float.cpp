@@ -2,7 +2,7 @@
 //
 // The whole destination is read and written also where only its low number changes: a narrow store would make the next wide
 // load wait for it.
-#include "silicon/x86_64/ops/lanes.h"
+#include "silicon/x86_64/ops/float_ways.h"
 
 namespace silicon::x86 {
 namespace {
@@ -10,23 +10,31 @@ namespace {
 #include "host_simd_float.inc"
 
 // What never rounds to something tiny or too large.
-template <class Host, class Dst, class Src>
-SILICON_INLINE Outcome plain(Cpu& cpu, const Insn& in) {
+template <bool Careful, class Host, class Dst, class Src>
+SILICON_INLINE Outcome plain_way(Cpu& cpu, const Insn& in) {
     const auto b = Src::load(cpu, in);
     if (!b.ok) [[unlikely]] return Outcome::Stop;
     const Vec r = Host::run(Dst::load(cpu, in).value, widened(b.value));
-    if (cpu.float_faulted()) [[unlikely]] return Outcome::Stop;
+    if (Careful && cpu.float_faulted()) return Outcome::Stop;
     return Dst::store(cpu, in, r);
 }
+template <class Host, class Dst, class Src>
+SILICON_INLINE Outcome plain(Cpu& cpu, const Insn& in) {
+    return either_way<&plain_way<false, Host, Dst, Src>, &plain_way<true, Host, Dst, Src>>(cpu, in);
+}
 
-template <class Host, Rounds How, Lanes Of, class Dst, class Src>
-SILICON_INLINE Outcome rounded(Cpu& cpu, const Insn& in) {
+template <bool Careful, class Host, Rounds How, Lanes Of, class Dst, class Src>
+SILICON_INLINE Outcome rounded_way(Cpu& cpu, const Insn& in) {
     const auto b = Src::load(cpu, in);
     if (!b.ok) [[unlikely]] return Outcome::Stop;
     const Vec a = Dst::load(cpu, in).value;
     const Vec r = Host::run(a, widened(b.value));
-    if (cpu.float_traps() && cpu.float_trap({How, Of, a, widened(b.value)})) [[unlikely]] return Outcome::Stop;
+    if (Careful && cpu.float_trap({How, Of, a, widened(b.value)})) return Outcome::Stop;
     return Dst::store(cpu, in, r);
+}
+template <class Host, Rounds How, Lanes Of, class Dst, class Src>
+SILICON_INLINE Outcome rounded(Cpu& cpu, const Insn& in) {
+    return either_way<&rounded_way<false, Host, How, Of, Dst, Src>, &rounded_way<true, Host, How, Of, Dst, Src>>(cpu, in);
 }
 
 // By an immediate, of which only as much counts as there are choices.
@@ -76,15 +84,19 @@ static_assert(flags_of_compare(true, true).bits() == (flag::zf | flag::pf | flag
 static_assert(flags_of_compare(true, false).bits() == flag::zf && flags_of_compare(false, true).bits() == flag::cf);
 static_assert(flags_of_compare(false, false).bits() == 0);
 
-template <class Host, class Dst, class Src>
-SILICON_INLINE Outcome compare(Cpu& cpu, const Insn& in) {
+template <bool Careful, class Host, class Dst, class Src>
+SILICON_INLINE Outcome compare_way(Cpu& cpu, const Insn& in) {
     const auto b = Src::load(cpu, in);
     if (!b.ok) [[unlikely]] return Outcome::Stop;
     bool equal = false, below = false;
     Host::run(Dst::load(cpu, in).value, widened(b.value), equal, below);
-    if (cpu.float_faulted()) [[unlikely]] return Outcome::Stop;
+    if (Careful && cpu.float_faulted()) return Outcome::Stop;
     cpu.lazy = flags_of_compare(equal, below);
     return Outcome::Next;
+}
+template <class Host, class Dst, class Src>
+SILICON_INLINE Outcome compare(Cpu& cpu, const Insn& in) {
+    return either_way<&compare_way<false, Host, Dst, Src>, &compare_way<true, Host, Dst, Src>>(cpu, in);
 }
 
 }  // namespace

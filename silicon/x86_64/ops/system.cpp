@@ -55,6 +55,8 @@ SILICON_INLINE Outcome halt(Cpu& cpu, const Insn&) {
     return Outcome::Next;
 }
 
+constexpr u32 osxsave_bit = 1 << 27;  // CPUID.1:ECX shows CR4.OSXSAVE
+
 SILICON_INLINE Outcome identify(Cpu& cpu, const Insn&) {
     const u32 leaf = u32(cpu.gpr[rax]), subleaf = u32(cpu.gpr[rcx]);
     if (cpu.raw() || cpu.cpuid_exits) {
@@ -64,6 +66,7 @@ SILICON_INLINE Outcome identify(Cpu& cpu, const Insn&) {
     }
     CpuidLeaf found = cpu.cpuid.lookup(leaf, subleaf);
     if (cpu.unit()) cpu.unit()->identify(found);
+    if (leaf == 1) found.reg[2] = (found.reg[2] & ~osxsave_bit) | (cpu.cr4 & cr4::osxsave ? osxsave_bit : 0);
     cpu.gpr[rax] = found.reg[0];
     cpu.gpr[rbx] = found.reg[1];
     cpu.gpr[rcx] = found.reg[2];
