@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pyhv import BadArgument, HvError
+from pyhv.sandbox import Files
 from pyhv.vmm import boot as machine
 from pyhv.vmm.boot import BootResult, BootSettings, DiskSetting
 from pyhv.vmm.console import Capture
@@ -22,6 +23,7 @@ from pyhv.vmm.plan import ImageError, Plan
 
 from . import report, values
 from .app import HvFailure, app, say
+from .confine import NoSandbox, confine
 from .exit_codes import ExitCode
 from .files import Steps, read_image
 from .guest_console import GuestConsole
@@ -69,6 +71,7 @@ def boot(  # noqa: PLR0917 - one a command-line option
     as_json: Annotated[
         bool, typer.Option("--json", help="Print only one JSON object on stdout; the guest's output is in it.")
     ] = False,
+    no_sandbox: NoSandbox = False,
 ) -> None:
     """Boot an operating system.
 
@@ -90,6 +93,8 @@ def boot(  # noqa: PLR0917 - one a command-line option
             virtio_input=_console_of(plan.arguments).startswith("hvc"),
             profile=profile,
         )
+        if not no_sandbox:
+            confine(_files(disks))
         result, capture = _run(plan, settings, as_json, steps)
     except HvFailure as failure:
         if as_json:
@@ -109,6 +114,12 @@ def _disk(text: str) -> DiskSetting:
     if text.endswith(",ro") and not Path(text).exists():
         return DiskSetting(Path(text.removesuffix(",ro")), read_only=True)
     return DiskSetting(Path(text))
+
+
+def _files(disks: list[DiskSetting]) -> Files:
+    """What the machine still opens once it is confined."""
+    read_only, writable = ([disk.path.resolve() for disk in disks if disk.read_only is ro] for ro in (True, False))
+    return Files(readable=tuple(read_only), writable=tuple(writable))
 
 
 def _console_of(arguments: str) -> str:

@@ -12,16 +12,18 @@ from pathlib import Path
 import typer
 
 from pyhv import BadArgument, HvError
+from pyhv.sandbox import Files
 from pyhv.vmm import session
 from pyhv.vmm.console import Capture
 from pyhv.vmm.limits import Limits
 from pyhv.vmm.loaders import load
-from pyhv.vmm.plan import ImageError, Mode, Plan
+from pyhv.vmm.plan import ImageError, Kind, Mode, Plan
 from pyhv.vmm.session import Result, Settings
 
 from . import report
 from . import run_options as options
 from .app import HvFailure, app, say
+from .confine import NoSandbox, confine
 from .exit_codes import ExitCode
 from .files import read_image
 from .screen import Painter, ScreenKind
@@ -44,6 +46,7 @@ def run(  # noqa: PLR0917 - one a command-line option
     trace: options.Trace = False,
     stats: options.Stats = False,
     as_json: options.AsJson = False,
+    no_sandbox: NoSandbox = False,
 ) -> None:
     """Run a guest program on a virtual PC.
 
@@ -58,6 +61,8 @@ def run(  # noqa: PLR0917 - one a command-line option
     settings = Settings(engine, memory, limits, image.parent, on_trace, screen=with_screen)
     try:
         plan = _plan(image, mode=mode, load_at=load_at, entry=entry, arguments=" ".join(arguments or ()))
+        if not no_sandbox:
+            confine(Files(readable=(image.parent.resolve(),) if plan.kind is Kind.DOS else ()))
         result, capture = _run(plan, settings, as_json)
     except HvFailure as failure:
         if as_json:

@@ -97,7 +97,8 @@ def _device_nodes(entitlements: Entitlements) -> Iterator[str]:
 
 def _pythons_own() -> Iterable[str]:
     """What an import or an error message may still read, and what the C library asks for."""
-    paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values(), *sys.path}
+    paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values()}
+    paths |= {path for path in sys.path if Path(path).resolve() != Path.cwd()}  # `python -m` puts that there
     paths |= {
         str(Path(__file__).resolve().parents[1]),
         "/usr/lib",
