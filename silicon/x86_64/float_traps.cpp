@@ -57,6 +57,12 @@ constexpr F at_one(F value) {
 }
 static_assert(at_one(-6.0) == -1.5 && at_one(0x1.8p-1070) == 1.5 && at_one(0x1p-149f) == 1.0f);
 
+template <class F>
+constexpr bool at_least_one(F value) {
+    return (std::bit_cast<BitsOf<F>>(value) & ~sign_mask<F>) >= BitsOf<F>{Format<F>::bias} << Format<F>::stored;
+}
+static_assert(at_least_one(-1.0) && !at_least_one(0x1.fp-1f));
+
 // A quarter of it. Only of numbers that overflow together: what falls out below was inexact before.
 template <class F>
 constexpr F quarter(F value) {
@@ -109,8 +115,9 @@ auto compute(Step step, F x, F y) {
 
 template <class F>
 void compute_within_range(Step step, F x, F y) {
+    const bool may_overflow = at_least_one(x) || at_least_one(y);  // else a sum that is tiny is exact as it stands
     if (step == Step::Add || step == Step::Sub)
-        compute(step, quarter(x), quarter(y));
+        may_overflow ? compute(step, quarter(x), quarter(y)) : compute(step, x, y);
     else
         compute(step, at_one(x), at_one(y));
 }
