@@ -85,7 +85,8 @@ class PcApic:
         self._ranges = pc.ram_ranges(ram_bytes)
         nothing = NoInput()
         self.timer = Pit8254(self._now_ns, self._irq(pc.IRQ_TIMER), self._changed)
-        self.com1 = Uart16550(sink, nothing if virtio_input else source, self._irq(pc.IRQ_COM1))
+        typed = nothing if virtio_input else source
+        self.com1 = Uart16550(sink, typed, self._irq(pc.IRQ_COM1), holds_back=True)
         self.console = Console(dma, sink, source if virtio_input else nothing)
         self._attach_ports(files or {}, started or datetime.now(UTC) - self._passed())
         self.bus = PciBus(WINDOW_AT, WINDOW_END - WINDOW_AT)

@@ -46,6 +46,7 @@ DLAB = 0x80
 FIFO_ENABLE = 0x01
 FIFO_CLEAR_RECEIVED = 0x02
 IIR_NONE, IIR_TRANSMITTER_EMPTY, IIR_RECEIVED, IIR_FIFOS_ON = 0x01, 0x02, 0x04, 0xC0
+POLLS_OF_A_READER = 64  # line-status reads with nothing sent in between
 MCR_LOOPBACK, MCR_OUT2 = 0x10, 0x08
 MSR_READY = 0xB0  # carrier, data set ready, clear to send
 
@@ -55,7 +56,14 @@ class Uart16550:
 
     width_bytes = 1
 
-    def __init__(self, sink: ByteSink, source: ByteSource, irq: Line | None = None) -> None:
+    def __init__(
+        self, sink: ByteSink, source: ByteSource, irq: Line | None = None, *, holds_back: bool = False
+    ) -> None:
+        """`holds_back`: nothing is received before the guest wants it, which is when it has switched the receive
+        interrupt on or asks over and over. Drivers throw away what came before they were ready.
+        """
+        self._polls_wanted = POLLS_OF_A_READER if holds_back else 0
+        self._polls = 0
         self._sink = sink
         self._source = source
         self._irq = irq or Line()
@@ -80,6 +88,7 @@ class Uart16550:
 
     def read(self, offset: int, size_bytes: int) -> int:
         if offset == LINE_STATUS:
+            self._polls += 1
             return READY_WITH_DATA if self._has_data() else SENDER_READY
         match offset:
             case Register.DATA:
@@ -100,6 +109,7 @@ class Uart16550:
     def write(self, offset: int, size_bytes: int, value: int) -> None:
         dlab = self._line_control & DLAB
         if offset == DATA and not dlab:
+            self._polls = 0
             self._send(value)
             self._update_irq()
             return
@@ -124,13 +134,15 @@ class Uart16550:
         self._update_irq()
 
     def _has_data(self) -> bool:
-        return bool(self._looped) if self._modem_control & MCR_LOOPBACK else self._source.ready()
+        if self._modem_control & MCR_LOOPBACK:
+            return bool(self._looped)
+        return (self._polls >= self._polls_wanted or bool(self._enable & RECEIVED)) and self._source.ready()
 
     def _receive(self) -> int:
         if self._modem_control & MCR_LOOPBACK:
             value = self._looped.popleft() if self._looped else 0
         else:
-            value = self._source.read() or 0
+            value = (self._source.read() or 0) if self._has_data() else 0
         self._update_irq()
         return value
 
