@@ -34,7 +34,7 @@ build: .venv/.ready ## compile what changed in silicon/, bindings/ and the examp
 	@JOBS=$(JOBS) tools/build.sh
 	@$(MAKE) --silent -C examples/guests
 
-run: build ## SeaBIOS to its banner, some seconds of memtest86+, a 64-bit guest of our own
+run: build ## SeaBIOS to its banner, some of memtest86+, a 64-bit guest of our own, Debian to a shell
 	@$(PY) tools/run_demo.py
 
 # what only the tests and the oracle run: programs of the native part without Python

@@ -1,7 +1,8 @@
-"""`make run`: Debian's SeaBIOS and memtest86+ and a 64-bit program of our own on the software CPU, and what happened.
+"""`make run`: Debian's SeaBIOS, memtest86+ and kernel and a program of our own on the software CPU, and what happened.
 
-Exits 0 when the firmware printed its banner, the memory test got to its third test without errors, and the program
-found everything right; else 1.
+Exits 0 when the firmware printed its banner, the memory test got to its third test without errors, the program found
+everything right, and Debian came to its shell; else 1. Debian's kernel is fetched once; where that cannot be (no apt,
+no network) it is left out, and said so.
 """
 
 from __future__ import annotations
@@ -20,42 +21,54 @@ SHOWN_LINES = 30
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """One guest. It succeeded when what it showed has all of `expect` and the exit code is `exit_code`, if given."""
+    """One guest. It succeeded when what it showed has all of `expect` and the exit code is `exit_code`, if given.
+
+    `fetched`: it comes from the network, so that it may not be there.
+    """
 
     title: str
-    image: Path
+    command: tuple[str, ...]
     options: tuple[str, ...]
     expect: tuple[str, ...]
     exit_code: int | None = None
+    fetched: bool = False
 
 
 DEMOS = (
     Demo(
         "Debian's SeaBIOS, unmodified, from the package: real mode, then 32-bit protected mode",
-        Path("/usr/share/seabios/bios.bin"),
+        ("run", "/usr/share/seabios/bios.bin"),
         ("--timeout", "120", "--until", "No bootable device"),
         ("SeaBIOS (version",),
     ),
     Demo(
         "Debian's memtest86+, unmodified: 64-bit mode by the Linux boot protocol, on the text screen",
-        Path("/boot/memtest86+x64.bin"),
+        ("run", "/boot/memtest86+x64.bin"),
         ("--memory", "16M", "--screen", "text", "--timeout", "120", "--until", "Test #3", "nosmp"),
         ("Memtest86+", "Test #3", "Errors: 0"),
         exit_code=0,
     ),
     Demo(
         "a 64-bit program of our own (examples/guests/tour.c): paging, CPUID, a page fault, SHA-256",
-        ROOT / "examples" / "guests" / "build" / "tour.elf",
+        ("run", str(ROOT / "examples" / "guests" / "build" / "tour.elf")),
         ("--timeout", "120"),
         (),
         exit_code=1,
+    ),
+    Demo(
+        "Debian's kernel, unmodified, on two processors, to a BusyBox shell",
+        ("boot", "--kernel", "debian"),
+        ("--cpus", "2", "--timeout", "300", "--until", "pyhv# "),
+        ("Linux version", "BusyBox", "2 CPU(s)"),
+        exit_code=0,
+        fetched=True,
     ),
 )
 
 
 def run(demo: Demo) -> dict[str, Any] | None:
     """The result as `hv run --json` gives it; None when there is none, after the command has said why."""
-    command = [str(HV), "run", str(demo.image), "--engine", "soft", "--json", *demo.options]
+    command = [str(HV), *demo.command, "--engine", "soft", "--json", *demo.options]
     shown = " ".join(command[1:]).replace(f"{ROOT}/", "")
     print(f"\n\033[1m{demo.title}\033[0m\n$ hv {shown}", flush=True)
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, check=False)
@@ -70,10 +83,10 @@ def run(demo: Demo) -> dict[str, Any] | None:
 def tell(demo: Demo, result: dict[str, Any]) -> bool:
     """Prints what the guest said and how it ended; whether that is what it should be."""
     lines = [*result.get("output", "").replace("\r", "").splitlines(), *_picture(result.get("screen") or ())]
-    for line in lines[:SHOWN_LINES]:
+    first, last = lines[: SHOWN_LINES // 2], lines[SHOWN_LINES // 2 :][-SHOWN_LINES // 2 :]
+    between = len(lines) - len(first) - len(last)
+    for line in [*first, *([f"… {between} more lines"] if between else []), *last]:
         print(f"  | {line}")
-    if len(lines) > SHOWN_LINES:
-        print(f"  | … {len(lines) - SHOWN_LINES} more lines")
     if "instructions" in result:
         rate = result["instructions"] / max(result["exec_seconds"], 1e-9) / 1e6
         exits = sum(result["exits"].values())
@@ -94,12 +107,16 @@ def _picture(lines: Sequence[str]) -> list[str]:
 
 def main() -> int:
     """The command."""
-    passed = 0
+    passed = tried = 0
     for demo in DEMOS:
         result = run(demo)
+        if demo.fetched and result is not None and result["outcome"] == "error":
+            print(f"  left out: {result['reason']}")
+            continue
+        tried += 1
         passed += result is not None and tell(demo, result)
-    print(f"\n{passed} of {len(DEMOS)} guests did what they should.")
-    return int(passed < len(DEMOS))
+    print(f"\n{passed} of {tried} guests did what they should.")
+    return int(passed < tried)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,9 @@ class Guest:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(20)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                pipe.close()
 
     def expect(self, text: str, seconds: float = COMMAND_SECONDS) -> str:
         """What is printed up to `text`."""

@@ -14,10 +14,10 @@ from pyhv.vmm.devices.fw_cfg import FwCfg
 from pyhv.vmm.devices.power import PowerManagement
 from pyhv.vmm.limits import PanicSink
 from pyhv.vmm.pci.function import Bar, Identity, PciFunction
-from pyhv.vmm.pci.host import ConfigPorts, PciBus
+from pyhv.vmm.pci.host import ConfigMemory, ConfigPorts, PciBus
 
 AT = 0xE0000
-LAYOUT = Layout(3, 0xC000_0000, 0x3EC0_0000, {1: 16, 2: 17})
+LAYOUT = Layout(3, 0xC000_0000, 0x3E00_0000, {1: 16, 2: 17}, (0xFE00_0000, 1 << 20))
 
 
 def table(image: bytes, at: int) -> bytes:
@@ -33,7 +33,7 @@ def test_tables_are_found_from_the_pointer() -> None:
     assert (sum(image[:20]) & 0xFF, sum(image[:36]) & 0xFF) == (0, 0)
     xsdt = table(image, struct.unpack_from("<Q", image, 24)[0])
     found = {table(image, at)[:4]: table(image, at) for (at,) in struct.iter_unpack("<Q", xsdt[36:])}
-    assert set(found) == {b"FACP", b"APIC"}
+    assert set(found) == {b"FACP", b"APIC", b"MCFG"}
     fadt = found[b"FACP"]
     facs_at, dsdt_at = struct.unpack_from("<II", fadt, 36)
     assert image[facs_at - AT : facs_at - AT + 4] == b"FACS"
@@ -143,6 +143,18 @@ def test_configuration_ports_find_functions_and_nobody() -> None:
     assert ports.read(4, 4) == 0xFFFF_FFFF
     ports.write(1, 1, 6)
     assert resets == ["reset control, port 0xCF9"]
+
+
+def test_configuration_is_memory_too() -> None:
+    bus = PciBus(0xC000_0000, 1 << 20)
+    memory = ConfigMemory(bus)
+    slot = bus.add(PciFunction(Identity(0x1AF4, 0x1042, 1)))
+    assert memory.read(slot << 15, 4) == 0x1042_1AF4
+    memory.write(slot << 15 | 0x3C, 1, 9)
+    assert memory.read(slot << 15 | 0x3C, 1) == 9
+    assert memory.read(slot << 15 | 0x100, 4) == 0
+    memory.write(slot << 15 | 0xFFC, 4, 1)
+    assert memory.read((slot + 1) << 15, 2) == memory.read(slot << 15 | 1 << 12, 2) == 0xFFFF
 
 
 def test_read_only_configuration_stays() -> None:

@@ -18,6 +18,7 @@ class Layout:
     window_at: int
     window_bytes: int
     routes: dict[int, int]
+    config: tuple[int, int]  # where bus 0's configuration space is memory, and its size
     com1: tuple[int, int] = (0x3F8, 4)  # port, IRQ
     clock: tuple[int, int] = (0x70, 8)
     fw_cfg: int | None = 0x510
@@ -26,7 +27,7 @@ class Layout:
 def definition_block(layout: Layout) -> bytes:
     """The AML of the DSDT, without its table header."""
     sleep = aml.name("\\_S5", aml.package(*(aml.integer(value) for value in (S5_SLEEP_TYPE, S5_SLEEP_TYPE, 0, 0))))
-    devices = [_host_bridge(layout), _serial(layout), _clock(layout)]
+    devices = [_host_bridge(layout), _reserved(layout), _serial(layout), _clock(layout)]
     if layout.fw_cfg is not None:
         devices.append(_fw_cfg(layout.fw_cfg))
     processors = (
@@ -52,6 +53,12 @@ def _host_bridge(layout: Layout) -> bytes:
         aml.name("_CRS", crs),
         aml.name("_PRT", aml.package(*routes)),
     )
+
+
+def _reserved(layout: Layout) -> bytes:
+    """The configuration space's memory, so that nobody puts anything there."""
+    crs = resources.template(resources.fixed_memory(*layout.config))
+    return aml.device("MRES", aml.name("_HID", aml.eisa_id("PNP0C02")), aml.name("_CRS", crs))
 
 
 def _serial(layout: Layout) -> bytes:

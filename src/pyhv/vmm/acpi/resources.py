@@ -28,6 +28,11 @@ def irq(number: int) -> bytes:
     return struct.pack("<BH", 0x22, 1 << number)
 
 
+def fixed_memory(at: int, size: int) -> bytes:
+    """`Memory32Fixed`, writable."""
+    return struct.pack("<BHBII", 0x86, 9, 1, at, size)
+
+
 def bus_numbers(first: int, last: int) -> bytes:
     """What a host bridge hands on: `WordBusNumber`."""
     flags = PRODUCER | MIN_FIXED | MAX_FIXED

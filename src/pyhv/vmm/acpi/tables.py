@@ -41,7 +41,8 @@ def build(at: int, layout: Layout, power: PowerPorts | None = None) -> bytes:
     dsdt_at = places.add(_table(b"DSDT", 2, definition_block(layout)))
     fadt_at = places.add(_fadt(facs_at, dsdt_at, power))
     madt_at = places.add(_madt(layout.cpus))
-    xsdt_at = places.add(_table(b"XSDT", 1, struct.pack("<2Q", fadt_at, madt_at)))
+    mcfg_at = places.add(_table(b"MCFG", 1, struct.pack("<8xQHBB4x", layout.config[0], 0, 0, 0)))
+    xsdt_at = places.add(_table(b"XSDT", 1, struct.pack("<3Q", fadt_at, madt_at, mcfg_at)))
     return _rsdp(xsdt_at).ljust(64, b"\0") + bytes(places.data)
 
 

@@ -7,6 +7,8 @@ guest-physical                              ports
 │ RAM, up to 3 GiB      │                   0x061      speaker, timer 2
 ├───────────────────────┤ LOW_RAM_END       0x070-071  clock, IRQ 8 (no alarms)
 │ PCI memory window     │ (0xC000_0000)     0x092      A20, fast reset
+├───────────────────────┤ 0xFE00_0000
+│ PCI configuration     │
 ├───────────────────────┤ 0xFEC0_0000       0x0E9, 402 debug ports
 │ I/O APIC (the VM's)   │                   0x0F4      exit port
 ├───────────────────────┤ 0xFEE0_0000       0x3F8-3FF  COM1, IRQ 4
@@ -43,7 +45,7 @@ from ..devices.system_control import SystemControlA, SystemControlB
 from ..disk import Disk
 from ..dma import Dma
 from ..outcome import GuestExited, Outcome, PoweredOff, ResetAsked
-from ..pci.host import ConfigPorts, PciBus
+from ..pci.host import ConfigMemory, ConfigPorts, PciBus
 from ..virtio.block import Block
 from ..virtio.console import Console
 from ..virtio.device import VirtioDevice
@@ -52,7 +54,8 @@ from ..virtio.pci import VirtioPci
 from . import pc
 
 ACPI_AT = 0xE_0000
-WINDOW_AT, WINDOW_END = pc.LOW_RAM_END, 0xFEC0_0000
+WINDOW_AT, WINDOW_END = pc.LOW_RAM_END, 0xFE00_0000
+CONFIG_AT = WINDOW_END
 PORT_FW_CFG, PORT_POWER = 0x510, 0x600
 FIRST_PCI_PIN, PCI_PINS = 16, 8
 
@@ -91,6 +94,7 @@ class PcApic:
         self._attach_ports(files or {}, started or datetime.now(UTC) - self._passed())
         self.bus = PciBus(WINDOW_AT, WINDOW_END - WINDOW_AT)
         self.mmio.attach(self.bus.window, at=WINDOW_AT, size=WINDOW_END - WINDOW_AT)
+        self.mmio.attach(ConfigMemory(self.bus), at=CONFIG_AT, size=ConfigMemory.BYTES)
         self._routes: dict[int, int] = {}
         self._pins = {pin: SharedPin(pin, self._interrupts.set_pin) for pin in range(FIRST_PCI_PIN, 24)}
         self._plug(self.console)
@@ -100,7 +104,8 @@ class PcApic:
 
     def acpi_tables(self) -> bytes:
         """To be put at ACPI_AT."""
-        return tables.build(ACPI_AT, Layout(self.cpus, WINDOW_AT, WINDOW_END - WINDOW_AT, self._routes))
+        config = (CONFIG_AT, ConfigMemory.BYTES)
+        return tables.build(ACPI_AT, Layout(self.cpus, WINDOW_AT, WINDOW_END - WINDOW_AT, self._routes, config))
 
     def next_event_ns(self) -> int | None:
         """When a device does something by itself, on the VM's clock."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .function import PAGE, Command, Identity, PciFunction, Registers
+from .function import CONFIG_BYTES, PAGE, Command, Identity, PciFunction, Registers
 
 SLOTS = 32
 ENABLE = 1 << 31
@@ -76,6 +76,27 @@ class PciWindow:
         found = self.pages.get(offset >> 12)
         if found is not None:
             found[0].write(found[1] | offset & 0xFFF, size_bytes, value)
+
+
+class ConfigMemory:
+    """The configuration space of bus 0 as memory, a page a function. PCI Firmware Specification 3.3, "ECAM"."""
+
+    width_bytes = 4
+    BYTES = 1 << 20
+
+    def __init__(self, bus: PciBus) -> None:
+        self._bus = bus
+
+    def read(self, offset: int, size_bytes: int) -> int:
+        function, register = self._bus.slots.get(offset >> 15), offset & 0xFFF
+        if function is None or offset >> 12 & 7:
+            return (1 << 8 * size_bytes) - 1
+        return function.read(register, size_bytes) if register < CONFIG_BYTES else 0
+
+    def write(self, offset: int, size_bytes: int, value: int) -> None:
+        function, register = self._bus.slots.get(offset >> 15), offset & 0xFFF
+        if function is not None and not offset >> 12 & 7 and register < CONFIG_BYTES:
+            function.write(register, size_bytes, value)
 
 
 class ConfigPorts:
