@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyhv.vmm.debian import cache_folder
+from pyhv.vmm.debian.guest import MANIFEST
+
 ROOT = Path(__file__).resolve().parent.parent
 HV = ROOT / ".venv" / "bin" / "hv"
 SHOWN_LINES = 30
@@ -105,12 +108,17 @@ def _picture(lines: Sequence[str]) -> list[str]:
     return [line for line in lines if line.strip()]
 
 
+def _fetched() -> bool:
+    """Whether Debian's kernel is in the cache: then there is no excuse."""
+    return (cache_folder() / MANIFEST).exists()
+
+
 def main() -> int:
     """The command."""
     passed = tried = 0
     for demo in DEMOS:
         result = run(demo)
-        if demo.fetched and result is not None and result["outcome"] == "error":
+        if demo.fetched and result is not None and result["outcome"] == "error" and not _fetched():
             print(f"  left out: {result['reason']}")
             continue
         tried += 1
