@@ -96,6 +96,7 @@ class PcApic:
         self.mmio.attach(self.bus.window, at=WINDOW_AT, size=WINDOW_END - WINDOW_AT)
         self.mmio.attach(ConfigMemory(self.bus), at=CONFIG_AT, size=ConfigMemory.BYTES)
         self._routes: dict[int, int] = {}
+        self._devices: list[VirtioDevice] = []
         self._pins = {pin: SharedPin(pin, self._interrupts.set_pin) for pin in range(FIRST_PCI_PIN, 24)}
         self._plug(self.console)
         self._plug(Entropy(dma, random_bytes) if random_bytes else Entropy(dma))
@@ -116,6 +117,8 @@ class PcApic:
         self.timer.advance(now_ns)
         self.com1.poll()
         self.console.poll()
+        for device in self._devices:
+            device.resume()
 
     def _attach_ports(self, files: Mapping[str, bytes], started: datetime) -> None:
         keyboard = KeyboardController(NoInput(), self._irq(pc.IRQ_KEYBOARD), self._reset)
@@ -140,6 +143,8 @@ class PcApic:
     def _plug(self, device: VirtioDevice) -> None:
         if not self._routes:
             self.ports.attach(ConfigPorts(self.bus, self._reset), at=pc.PORT_PCI, size=8)
+        self._devices.append(device)
+        device.on_left = self._changed
         function = VirtioPci(device, self._interrupts.send_msi)
         slot = self.bus.add(function)
         pin = FIRST_PCI_PIN + (slot - 1) % PCI_PINS

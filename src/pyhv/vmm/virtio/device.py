@@ -7,11 +7,14 @@ from collections.abc import Callable
 from enum import IntFlag
 
 from ..dma import BadAddress, Dma
-from .queue import Chain, Queue, QueueError
+from .queue import SIZE_MAX, Chain, Queue, QueueError
 
 log = logging.getLogger(__name__)
 
 INDIRECT_DESC, EVENT_IDX, VERSION_1 = 1 << 28, 1 << 29, 1 << 32
+
+
+AT_ONCE = 4 * SIZE_MAX  # requests of one queue; no driver has so many by itself
 
 
 class Status(IntFlag):
@@ -28,7 +31,8 @@ class Status(IntFlag):
 class VirtioDevice:
     """Queues, features and configuration; a kind of device says what it does with a request.
 
-    The transport sets `on_used` (a queue has news) and `on_config` (the configuration or the status changed).
+    The transport sets `on_used` (a queue has news) and `on_config` (the configuration or the status changed); the board
+    `on_left`: a driver that fills a queue as fast as it is emptied has to let others go first, until `resume`.
     """
 
     KIND = 0  # "Device Types"
@@ -44,6 +48,8 @@ class VirtioDevice:
         self.accepted = 0
         self.on_used: Callable[[Queue], None] = lambda queue: None
         self.on_config: Callable[[], None] = lambda: None
+        self.on_left: Callable[[], None] = lambda: None
+        self._left: set[int] = set()
 
     # For the kinds of devices.
 
@@ -102,6 +108,13 @@ class VirtioDevice:
         except BadAddress as error:  # memory that was there when it was checked
             self.fail(f"queue {number}: {error}")
 
+    def resume(self) -> None:
+        """Go on with what was left when a queue had more than is done at once."""
+        while self._left:
+            self.notify(self._left.pop())
+            if self._left:
+                return
+
     def fail(self, why: str) -> None:
         """What the driver did cannot be: the device stops until it is reset, and says so."""
         log.warning("virtio %s: %s; the device needs a reset", self.NAME, why)
@@ -117,11 +130,15 @@ class VirtioDevice:
 
     def _serve(self, number: int, queue: Queue) -> None:
         indirect, event_index = bool(self.accepted & INDIRECT_DESC), bool(self.accepted & EVENT_IDX)
-        used = False
+        used = 0
         while self.wants(number) and (chain := queue.pop(indirect, event_index)):
             written = self.handle(number, chain)
             queue.push(chain, written)
-            used = True
+            used += 1
+            if used == AT_ONCE:
+                self._left.add(number)
+                self.on_left()
+                break
         if used and queue.wants_interrupt(event_index):
             self.on_used(queue)
 

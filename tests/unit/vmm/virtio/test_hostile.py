@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from pyhv.vmm.virtio.block import Block
-from pyhv.vmm.virtio.device import Status
+from pyhv.vmm.virtio.device import AT_ONCE, Status
 from pyhv.vmm.virtio.entropy import Entropy
 from pyhv.vmm.virtio.pci import BAR_BYTES, COMMON, NOTIFY
 from pyhv.vmm.virtio.queue import INDIRECT, NEXT, WRITE
@@ -134,6 +134,26 @@ def test_notifications_for_queues_that_are_not_there(driver: Driver) -> None:
     assert driver.read(COMMON, 24, 2) == 0
     driver.write(COMMON, 28, 2, 1)
     assert driver.status == 15
+
+
+def test_a_queue_that_never_empties_lets_others_go_first(memory: Memory) -> None:
+    """Another processor may fill the ring while it is emptied; the lock on the devices must come free all the same."""
+    done: list[int] = []
+
+    def refill(size: int) -> bytes:
+        done.append(size)
+        driver.offer(0, 0, notify=False)
+        return b"x"
+
+    driver = Driver(memory, Entropy(memory.dma, refill))
+    driver.start()
+    left: list[int] = []
+    driver.device.on_left = lambda: left.append(1)
+    driver.descriptor(0, 0, BUFFER, 1, WRITE)
+    driver.offer(0, 0)
+    assert (len(done), left) == (AT_ONCE, [1])
+    driver.device.resume()
+    assert (len(done), left) == (2 * AT_ONCE, [1, 1])
 
 
 def test_any_bytes_anywhere(memory: Memory, tmp_path: object, caplog: pytest.LogCaptureFixture) -> None:
