@@ -55,9 +55,10 @@ bool vendors_differ(const Stopped& s) {
     }
 }
 
-// AMD's MXCSR has a bit 17, by which operands need not be aligned; on Intel's it is reserved: #GP.
+// AMD's MXCSR has a bit 17, by which operands need not be aligned; on Intel's it is reserved: #GP, where AMD's goes on.
 bool loads_bit_of_amd(const Stopped& s) {
-    return s.soft.ending == x86::vector_gp && s.host.ending != x86::vector_gp && s.d.insn.mnemonic == ZYDIS_MNEMONIC_LDMXCSR;
+    const bool host_went_on = s.host.ending != x86::vector_gp || s.host.after.rip != s.soft.after.rip;
+    return s.soft.ending == x86::vector_gp && host_went_on && s.d.insn.mnemonic == ZYDIS_MNEMONIC_LDMXCSR;
 }
 
 // SHA instructions with an operand that is not aligned: #GP (SDM vol. 2A, "Exceptions Type 4"), which AMD does not raise.
