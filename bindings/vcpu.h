@@ -6,6 +6,7 @@
 
 #include "bindings/common.h"
 #include "silicon/x86_64/cpu.h"
+#include "silicon/x86_64/interrupt_unit.h"
 
 namespace binding {
 

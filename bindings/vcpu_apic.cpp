@@ -54,6 +54,7 @@ bool apic_write(VcpuObject& vcpu, u32 offset, u32 value) {
     LocalApic& local = local_of(cpu);
     local.notice = {};
     local.write(offset, value);
+    local.begin_count();
     cpu.cr8 = local.task_priority() >> 4;
     return local.notice.kind == Notice::Kind::None;
 }
@@ -83,7 +84,7 @@ void bind_vcpu_apic(nb::class_<VcpuObject>& cls) {
         .def("apic_post", &apic_post)
         .def("apic_controls", [](VcpuObject& v, u64 controls) { local_of(idle(v)).controls = controls; })
         .def("apic_trigger_timer", [](VcpuObject& v) { local_of(idle(v)).trigger_timer(); })
-        .def("apic_ext_int", [](VcpuObject& v) { local_of(idle(v)).set_waiting_lines(local_of(v.cpu).waiting_lines() | 2); })
+        .def("apic_ext_int", [](VcpuObject& v) { return local_of(idle(v)).queue_ext_int(); })
         .def("exit_notice", &exit_notice)
         .def_prop_ro("idle_ns", [](VcpuObject& v) { return idle(v).idle_ns(); });
 }

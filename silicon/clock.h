@@ -33,10 +33,11 @@ class Clock {
     void advance_to(u64 ns) {
         if (const u64 now = now_ns(); ns > now) skipped_ns_.fetch_add(ns - now, std::memory_order_relaxed);
     }
-    // How many instructions of a deterministic clock there are until `ns`.
+    // How many instructions of a deterministic clock there are until `ns`; the same one from wherever it is asked.
     u64 instructions_until(u64 ns) const {
-        const u64 now = now_ns();
-        return ns <= now ? 0 : static_cast<u64>((u128{ns - now} << fraction_bits) / pace_) + 1;
+        if (ns <= now_ns()) return 0;
+        const u128 counted = u128{ns - skipped_ns_.load(std::memory_order_relaxed)} << fraction_bits;
+        return static_cast<u64>((counted + pace_ - 1) / pace_) - instructions_.load(std::memory_order_relaxed);
     }
     static u64 host_ns() {
         return static_cast<u64>(

@@ -36,6 +36,7 @@ void LocalApic::init() {
     timer_end_ = no_time;
     tsc_deadline_ = 0;
     timer_set_ = true;
+    count_waits_ = false;
     for (u32& word : isr_) word = 0;
     for (u32& entry : lvt_) entry = lvt::masked;
     for (unsigned n = 0; n < 8; ++n) irr_[n] = tmr_[n] = aeoi_[n] = 0;

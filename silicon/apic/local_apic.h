@@ -67,6 +67,7 @@ class LocalApic {
     int waiting() const;   // the vector that may interrupt now, or -1
     void take(u8 vector);  // it goes into service
     bool takes_ext_int() const;  // the 8259 pair has something for this processor
+    bool queue_ext_int() { return !ext_int_.exchange(true, std::memory_order_relaxed); }  // false: one waits already
     void took_ext_int() { ext_int_.store(false, std::memory_order_relaxed); }
     bool nmi_waits() const { return nmi_.load(std::memory_order_relaxed); }
     void take_nmi() { nmi_.store(false, std::memory_order_relaxed); }
@@ -74,6 +75,7 @@ class LocalApic {
     void run_timer(u64 now);       // interrupts when it is due
     void trigger_timer();          // the timer's entry of the vector table, as if it were due
     bool timer_set() { return std::exchange(timer_set_, false); }  // since it was asked last
+    void begin_count();            // what was written as the initial count runs from now on
     u64 controls = 0;
     Notice notice;
     LocalState save(bool waits_for_start_up) const;
@@ -135,7 +137,7 @@ class LocalApic {
     u32 initial_count_ = 0, divide_ = 0;
     u64 timer_end_ = no_time;  // on the VM's clock, of the count
     u64 tsc_deadline_ = 0;
-    bool timer_set_ = false;
+    bool timer_set_ = false, count_waits_ = false;
 
     Bits irr_ = {}, tmr_ = {}, aeoi_ = {};
     std::atomic<u32> pending_errors_{0}, local_events_{0};

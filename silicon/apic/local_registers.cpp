@@ -73,6 +73,7 @@ void LocalApic::set_lvt(Lvt entry, u32 value) {
     if ((before == timer::deadline) == (timer_mode() == timer::deadline)) return;
     tsc_deadline_ = 0;  // between the two ways nothing of the other is left running
     initial_count_ = 0;
+    count_waits_ = false;
     timer_end_ = no_time;
 }
 

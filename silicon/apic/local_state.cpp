@@ -56,6 +56,7 @@ bool LocalApic::load(const LocalState& saved) {
     for (unsigned n = 0; n < lvt_count; ++n) lvt_[n] = saved.lvt[n] & (lvt_bits(n) | lvt::status | lvt::remote_irr);
     icr_ = u64{saved.icr[1]} << 32 | saved.icr[0];
     initial_count_ = saved.icr_timer;
+    count_waits_ = false;
     divide_ = saved.dcr_timer;
     timer_end_ = saved.ccr_timer ? clock_.now_ns() + ticks_to_ns(saved.ccr_timer) : no_time;
     tsc_deadline_ = saved.tsc_deadline;

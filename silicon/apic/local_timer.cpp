@@ -1,5 +1,6 @@
 // A local APIC's timer, by the VM's clock. Intel SDM vol. 3, "APIC Timer", "TSC-Deadline Mode".
 #include <algorithm>
+#include <utility>
 
 #include "silicon/apic/interrupts.h"
 #include "silicon/apic/local_apic.h"
@@ -26,6 +27,7 @@ u64 LocalApic::ticks_to_ns(u64 ticks) const {
 u64 LocalApic::ns_to_ticks(u64 ns) const { return u64(u128{ns} * hub_.bus_hz() / (u128{ns_per_second} * divider())); }
 
 u32 LocalApic::current_count(u64 now) const {
+    if (count_waits_) return initial_count_;
     if (timer_end_ == no_time || now >= timer_end_) return 0;
     return u32(std::clamp<u64>(ns_to_ticks(timer_end_ - now), 1, initial_count_));
 }
@@ -33,8 +35,14 @@ u32 LocalApic::current_count(u64 now) const {
 void LocalApic::start_timer(u32 initial) {
     if (timer_mode() == timer::deadline) return;
     initial_count_ = initial;
-    timer_end_ = initial ? clock_.now_ns() + ticks_to_ns(initial) : no_time;
-    timer_set_ = true;
+    timer_end_ = no_time;
+    count_waits_ = timer_set_ = true;
+}
+
+// Behind the instruction that wrote it, when the clock has been told of all before.
+void LocalApic::begin_count() {
+    if (!std::exchange(count_waits_, false)) return;
+    timer_end_ = initial_count_ ? clock_.now_ns() + ticks_to_ns(initial_count_) : no_time;
 }
 
 // The count that is left goes on with the new divider.

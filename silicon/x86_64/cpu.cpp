@@ -1,5 +1,6 @@
 // A vCPU's life, and what the outside does to it between runs.
 #include "silicon/x86_64/cpu.h"
+#include "silicon/x86_64/interrupt_unit.h"
 
 namespace silicon::x86 {
 namespace {

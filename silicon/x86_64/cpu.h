@@ -23,13 +23,15 @@
 #include "silicon/x86_64/event.h"
 #include "silicon/x86_64/exit_record.h"
 #include "silicon/x86_64/float_traps.h"
-#include "silicon/x86_64/interrupt_unit.h"
 #include "silicon/x86_64/pieces.h"
 #include "silicon/x86_64/state.h"
 #include "silicon/x86_64/vmcs.h"
 
+namespace silicon::apic { class Interrupts; }
+
 namespace silicon::x86 {
 
+class InterruptUnit;
 struct Descriptor; struct Gate; struct CallTarget; struct FrameStack; struct TaskState; struct TaskSegment;
 
 class Cpu : public CpuState {
@@ -60,11 +62,7 @@ class Cpu : public CpuState {
         vmcs.entry_info = event.info();
         vmcs.entry_error = event.error;
     }
-    void reset_fresh();
-    void power_up() {
-        reset_hardware();
-        if (unit_) unit_->power_up();
-    }
+    void reset_fresh(), power_up();
     void reset_hardware();  // Intel SDM vol. 3, "Processor State After Reset"
     bool translate(u64 linear, Access access, u64& gpa);  // without a fault, without accessed and dirty bits
     void forget_translations();
@@ -97,8 +95,8 @@ class Cpu : public CpuState {
     bool read_vmcs(u32 field, u64& value) const;
     bool write_vmcs(u32 field, u64 value);
     // RDMSR and WRMSR from outside: without exits and refusals by privilege.
-    bool read_msr(u32 msr, u64& value) { return unit_owns_msr(msr) ? unit_->read_msr(msr, value) : get_msr(msr, value); }
-    bool write_msr(u32 msr, u64 value) { return unit_owns_msr(msr) ? unit_->write_msr(msr, value, false) : set_msr(msr, value); }
+    bool read_msr(u32 msr, u64& value);
+    bool write_msr(u32 msr, u64 value);
 
     struct TracedRip {
         u64 linear, cs_base;
@@ -239,10 +237,7 @@ class Cpu : public CpuState {
     // An exit of an instruction with a ModRM operand; `info` is what its instruction information has beside that.
     SILICON_COLD Outcome operand_exit(const Insn& in, Reason reason, u32 info, bool memory);
     SILICON_COLD Outcome descriptor_exit(const Insn& in, Reason reason, unsigned identity, bool memory, unsigned operand_bytes);
-    void keep_task_priority(u64 value) {
-        cr8 = value;
-        if (unit_) unit_->local.set_task_priority(u8(value << 4));
-    }
+    void keep_task_priority(u64 value);
     Outcome set_task_priority(u64 value);  // CR8, with the exit by its threshold
     void note_string_exit(const Insn& in, u64 linear);  // of INS and OUTS
     bool monitor_armed = false;  // by MONITOR, for MWAIT
@@ -345,19 +340,14 @@ class Cpu : public CpuState {
     SILICON_COLD void prepare_x87();
 
     // waiting.cpp
-    void sleep(u64 most_ns);
     u64 most_wait_ns(const RunLimits& limits) const;
-    void let_time_pass(const RunLimits& limits);
+    void sleep(u64 most_ns), let_time_pass(const RunLimits& limits);
     bool wait_in_hlt(const RunLimits& limits);
 
     friend class InterruptUnit;
-    bool on_unit_page(u64 gpa) const { return unit_ && unit_->on_page(gpa); }
-    bool unit_owns_port(u16 port) const { return unit_ && unit_->owns_port(port); }
-    bool unit_owns_msr(u32 number) const { return unit_ && unit_->owns_msr(number); }
-    u64 timer_due() const { return unit_ ? unit_->local.timer_due(clock_.now_ns()) : apic::no_time; }
-    void run_timer() {
-        if (unit_) unit_->local.run_timer(clock_.now_ns());
-    }
+    bool on_unit_page(u64 gpa) const, unit_owns_port(u16 port) const, unit_owns_msr(u32 number) const;
+    u64 timer_due() const;
+    void run_timer();
 
     // vmx_entry.cpp
     const char* msr_problem(bool ia32e) const;

@@ -33,6 +33,28 @@ void Cpu::attach(apic::Interrupts& interrupts) {
     unit_->power_up();
 }
 
+void Cpu::power_up() {
+    reset_hardware();
+    if (unit_) unit_->power_up();
+}
+
+bool Cpu::read_msr(u32 msr, u64& value) { return unit_owns_msr(msr) ? unit_->read_msr(msr, value) : get_msr(msr, value); }
+bool Cpu::write_msr(u32 msr, u64 value) { return unit_owns_msr(msr) ? unit_->write_msr(msr, value, false) : set_msr(msr, value); }
+
+void Cpu::keep_task_priority(u64 value) {
+    cr8 = value;
+    if (unit_) unit_->local.set_task_priority(u8(value << 4));
+}
+
+bool Cpu::on_unit_page(u64 gpa) const { return unit_ && unit_->on_page(gpa); }
+bool Cpu::unit_owns_port(u16 port) const { return unit_ && unit_->owns_port(port); }
+bool Cpu::unit_owns_msr(u32 number) const { return unit_ && unit_->owns_msr(number); }
+u64 Cpu::timer_due() const { return unit_ ? unit_->local.timer_due(clock_.now_ns()) : apic::no_time; }
+
+void Cpu::run_timer() {
+    if (unit_) unit_->local.run_timer(clock_.now_ns());
+}
+
 void InterruptUnit::power_up() {
     const bool boot = cpu.index_ == 0;
     local.reset(apic::default_base | apic::base_enabled | (boot ? apic::base_boot_processor : 0));

@@ -1,5 +1,6 @@
 // Guest accesses that the TLB could not serve: translation, page edges, devices, pages that hold code.
 #include "silicon/x86_64/cpu.h"
+#include "silicon/x86_64/interrupt_unit.h"
 
 namespace silicon::x86 {
 namespace {

@@ -1,5 +1,6 @@
 // Model-specific registers. Intel SDM vol. 4, "Architectural MSRs".
 #include "silicon/x86_64/cpu.h"
+#include "silicon/x86_64/interrupt_unit.h"
 
 namespace silicon::x86 {
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "silicon/x86_64/cpu.h"
+#include "silicon/x86_64/interrupt_unit.h"
 
 namespace silicon::x86 {
 namespace {
@@ -165,9 +166,10 @@ void Cpu::dispatch(const RunLimits& limits) {
     for (;;) {
         if (requests.load(std::memory_order_relaxed) != 0) {
             if (attend()) break;
-            if (unit_ && unit_->local.timer_set()) {  // it may be due before this slice ends
+            if (unit_ && unit_->local.timer_set()) {  // it counts from here, and may be due before this slice ends
                 account(budget_left);
                 granted_ = remaining = 0;
+                unit_->local.begin_count();
             }
         }
         if (remaining <= 0) {
@@ -176,7 +178,9 @@ void Cpu::dispatch(const RunLimits& limits) {
             first = false;
         }
         if (activity != activity_waits && take_events()) break;
-        if (activity != 0) {
+        if (activity != 0) {  // a new slice comes behind it, wherever the host's ends: counted time repeats exactly
+            account(budget_left);
+            granted_ = remaining = 0;
             if (wait_in_hlt(limits)) break;
             continue;
         }

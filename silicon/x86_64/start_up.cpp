@@ -1,6 +1,7 @@
 // INIT and start-up: what an interrupt controller does to a processor of several.
 // Intel SDM vol. 3, "Processor State After Reset", "Multiple-Processor (MP) Initialization".
 #include "silicon/x86_64/cpu.h"
+#include "silicon/x86_64/interrupt_unit.h"
 
 namespace silicon::x86 {
 namespace {

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "silicon/x86_64/cpu.h"
+#include "silicon/x86_64/interrupt_unit.h"
 
 namespace silicon::x86 {
 namespace {

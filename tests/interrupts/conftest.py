@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -11,6 +12,7 @@ from pyhv import VirtualMachine
 from .machine import Machine, fill
 
 
+@contextmanager
 def make(assemble: Callable[[str, int, int], bytes], cpus: int, ns_per_instruction: float) -> Iterator[Machine]:
     with VirtualMachine("soft", apic=True, ns_per_instruction=ns_per_instruction) as vm:
         made = Machine(vm, vm.map(at=0, size=1 << 20), assemble)
@@ -23,16 +25,19 @@ def make(assemble: Callable[[str, int, int], bytes], cpus: int, ns_per_instructi
 @pytest.fixture
 def machine(assemble: Callable[[str, int, int], bytes]) -> Iterator[Machine]:
     """One vCPU."""
-    yield from make(assemble, 1, 0)
+    with make(assemble, 1, 0) as made:
+        yield made
 
 
 @pytest.fixture
 def counted(assemble: Callable[[str, int, int], bytes]) -> Iterator[Machine]:
     """One vCPU, an instruction a nanosecond."""
-    yield from make(assemble, 1, 1)
+    with make(assemble, 1, 1) as made:
+        yield made
 
 
 @pytest.fixture
 def two(assemble: Callable[[str, int, int], bytes]) -> Iterator[Machine]:
     """Two vCPUs."""
-    yield from make(assemble, 2, 0)
+    with make(assemble, 2, 0) as made:
+        yield made

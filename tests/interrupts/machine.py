@@ -93,20 +93,20 @@ class Machine:
 
     def write(self, register: int, value: int, n: int = 0) -> bool:
         """Write a register of the local APIC from outside."""
-        return self.cpus[n].engine.apic_write(register, value)  # type: ignore[attr-defined, no-any-return]
+        return self.cpus[n].engine.apic_write(register, value)
 
     def read(self, register: int, n: int = 0) -> int:
-        return self.cpus[n].engine.apic_read(register)  # type: ignore[attr-defined, no-any-return]
+        return self.cpus[n].engine.apic_read(register)
 
     def io_write(self, register: int, value: int) -> None:
-        hub = self.vm.interrupts._engine
-        hub.io_write(0, register)  # type: ignore[attr-defined]
-        hub.io_write(0x10, value)  # type: ignore[attr-defined]
+        hub = self.vm.interrupts.engine
+        hub.io_write(0, register)
+        hub.io_write(0x10, value)
 
     def io_read(self, register: int) -> int:
-        hub = self.vm.interrupts._engine
-        hub.io_write(0, register)  # type: ignore[attr-defined]
-        return hub.io_read(0x10)  # type: ignore[attr-defined, no-any-return]
+        hub = self.vm.interrupts.engine
+        hub.io_write(0, register)
+        return hub.io_read(0x10)
 
     def redirect(self, pin: int, low: int, high: int = 0) -> None:
         """Set a redirection entry."""

@@ -1,5 +1,6 @@
 // Ports, control and debug registers, MSRs, descriptor tables, CPUID. Rows: spec/x86_64/system.toml.
 #include "silicon/x86_64/descriptors.h"
+#include "silicon/x86_64/interrupt_unit.h"
 #include "silicon/x86_64/ops/table.h"
 
 namespace silicon::x86 {

@@ -312,6 +312,11 @@ class VCpu:
         """Nanoseconds spent running the guest. Apple: hv_vcpu_get_exec_time."""
         return self.engine.exec_time_ns
 
+    @property
+    def idle_time_ns(self) -> int:
+        """Nanoseconds that it waited inside runs: in HLT, or for a start-up message. Apple: hv_vcpu_get_idle_time."""
+        return self.engine.idle_ns
+
     def stats(self) -> dict[str, int]:
         """The engine's own counters. Raises Unsupported where it keeps none."""
         return cast(dict[str, int], self._optional("stats")())

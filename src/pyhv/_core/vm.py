@@ -77,6 +77,11 @@ class VirtualMachine:
         return self._engine.clock
 
     @property
+    def has_interrupts(self) -> bool:
+        """Whether it has interrupt controllers: made with `apic=True`."""
+        return self._engine.interrupts is not None
+
+    @property
     def interrupts(self) -> Interrupts:
         """The interrupt controllers, for devices. Raises Unsupported for a VM that was made without `apic=True`."""
         engine = self._engine.interrupts

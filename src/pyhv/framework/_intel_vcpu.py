@@ -41,8 +41,14 @@ def hv_vcpu_destroy(vcpu: SupportsIndex) -> None:
 
 @implemented
 def hv_vcpu_run(vcpu: SupportsIndex) -> None:
-    """Run the guest to its next exit; what it was stands in the VMCS. HV_ERROR when the controls cannot be entered."""
-    own_vcpu(vcpu).enter(None)
+    """Run the guest to its next exit; what it was stands in the VMCS. HV_ERROR when the controls cannot be entered.
+
+    HV_UNSUPPORTED in a VM with HV_VM_ACCEL_APIC: that wants hv_vcpu_run_until.
+    """
+    cpu = own_vcpu(vcpu)
+    if cpu.vm.has_interrupts:
+        raise Unsupported("a VM with HV_VM_ACCEL_APIC is run by hv_vcpu_run_until(vcpu, HV_DEADLINE_FOREVER)")
+    cpu.enter(None)
 
 
 @implemented
@@ -92,9 +98,8 @@ def hv_vcpu_get_exec_time(vcpu: SupportsIndex) -> int:
 
 @implemented
 def hv_vcpu_get_idle_time(vcpu: SupportsIndex) -> int:
-    """Nanoseconds that the framework kept the vCPU idle by itself: always 0, HLT goes to the caller."""
-    own_vcpu(vcpu)
-    return 0
+    """Nanoseconds that the vCPU waited inside the framework: in HLT, where that makes no exit."""
+    return own_vcpu(vcpu).idle_time_ns
 
 
 @implemented

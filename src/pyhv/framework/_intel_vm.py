@@ -60,11 +60,11 @@ def hv_capability(capability: SupportsIndex) -> int:
 def hv_vm_create(flags: SupportsIndex) -> None:
     """Make the VM of the process. HV_BUSY while there is one, with no effect on that.
 
-    The mitigation bits are taken and change nothing: the software CPU does not speculate. HV_VM_ACCEL_APIC is
-    HV_UNSUPPORTED, bits without a meaning are HV_BAD_ARGUMENT.
+    The mitigation bits are taken and change nothing: the software CPU does not speculate. HV_VM_ACCEL_APIC gives it
+    interrupt controllers, and HLT waits inside hv_vcpu_run_until. Bits without a meaning are HV_BAD_ARGUMENT.
     """
-    _known(flags, _MITIGATIONS, c.HV_VM_ACCEL_APIC, "hv_vm_create")
-    create()
+    known = _known(flags, _MITIGATIONS | c.HV_VM_ACCEL_APIC, 0, "hv_vm_create")
+    create(bool(known & c.HV_VM_ACCEL_APIC))
 
 
 @implemented

@@ -13,9 +13,9 @@ from ..errors import BadArgument
 _U32: Final = 0xFFFF_FFFF
 
 
-def create() -> VirtualMachine:
-    """Make the VM of the process. Raises Busy while there is one."""
-    return VirtualMachine(rules=STRICT)
+def create(apic: bool) -> VirtualMachine:
+    """Make the VM of the process, with interrupt controllers or without. Raises Busy while there is one."""
+    return VirtualMachine(rules=STRICT, apic=apic)
 
 
 def max_vcpus() -> int:

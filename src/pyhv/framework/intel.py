@@ -8,8 +8,6 @@ HvError of HV_UNSUPPORTED; `IMPLEMENTED` and `LATER` say which is which.
 
 from .._core.clock import mach_absolute_time as mach_absolute_time
 from ..errors import HvError as HvError
-from ._intel_apic import InjectException as InjectException
-from ._intel_apic import StartupAp as StartupAp
 from ._intel_apic import hv_vcpu_apic_ctrl as hv_vcpu_apic_ctrl
 from ._intel_apic import hv_vcpu_apic_get_state as hv_vcpu_apic_get_state
 from ._intel_apic import hv_vcpu_apic_lsc_enter_imm32 as hv_vcpu_apic_lsc_enter_imm32
@@ -19,12 +17,6 @@ from ._intel_apic import hv_vcpu_apic_put_state as hv_vcpu_apic_put_state
 from ._intel_apic import hv_vcpu_apic_read as hv_vcpu_apic_read
 from ._intel_apic import hv_vcpu_apic_trigger_lvt as hv_vcpu_apic_trigger_lvt
 from ._intel_apic import hv_vcpu_apic_write as hv_vcpu_apic_write
-from ._intel_apic import hv_vcpu_exit_apic_access_read as hv_vcpu_exit_apic_access_read
-from ._intel_apic import hv_vcpu_exit_info as hv_vcpu_exit_info
-from ._intel_apic import hv_vcpu_exit_init_ap as hv_vcpu_exit_init_ap
-from ._intel_apic import hv_vcpu_exit_inject_excp as hv_vcpu_exit_inject_excp
-from ._intel_apic import hv_vcpu_exit_ioapic_eoi as hv_vcpu_exit_ioapic_eoi
-from ._intel_apic import hv_vcpu_exit_startup_ap as hv_vcpu_exit_startup_ap
 from ._intel_apic import hv_vcpu_inject_extint as hv_vcpu_inject_extint
 from ._intel_apic import hv_vm_atpic_assert_irq as hv_vm_atpic_assert_irq
 from ._intel_apic import hv_vm_atpic_deassert_irq as hv_vm_atpic_deassert_irq
@@ -44,6 +36,14 @@ from ._intel_apic import hv_vm_lapic_set_intr as hv_vm_lapic_set_intr
 from ._intel_apic import hv_vm_send_ioapic_intr as hv_vm_send_ioapic_intr
 from ._intel_apic import hv_vm_set_apic_bus_freq as hv_vm_set_apic_bus_freq
 from ._intel_constants import *  # noqa: F403 - Apple's names, all of them
+from ._intel_exit_info import InjectException as InjectException
+from ._intel_exit_info import StartupAp as StartupAp
+from ._intel_exit_info import hv_vcpu_exit_apic_access_read as hv_vcpu_exit_apic_access_read
+from ._intel_exit_info import hv_vcpu_exit_info as hv_vcpu_exit_info
+from ._intel_exit_info import hv_vcpu_exit_init_ap as hv_vcpu_exit_init_ap
+from ._intel_exit_info import hv_vcpu_exit_inject_excp as hv_vcpu_exit_inject_excp
+from ._intel_exit_info import hv_vcpu_exit_ioapic_eoi as hv_vcpu_exit_ioapic_eoi
+from ._intel_exit_info import hv_vcpu_exit_startup_ap as hv_vcpu_exit_startup_ap
 from ._intel_later import hv_vcpu_enable_managed_msr as hv_vcpu_enable_managed_msr
 from ._intel_later import hv_vcpu_set_msr_access as hv_vcpu_set_msr_access
 from ._intel_later import hv_vcpu_set_space as hv_vcpu_set_space

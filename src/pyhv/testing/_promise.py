@@ -28,6 +28,7 @@ _MODULES: Final = (
     "strict_vmx_entry",
     "strict_vmx_paging",
     "strict_state",
+    "strict_apic",
     "strict_notifiers",
 )
 _found: Final[list[Promise]] = []

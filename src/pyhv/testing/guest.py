@@ -81,9 +81,9 @@ class RawGuest:
 
 
 @contextmanager
-def raw_guest(code: str, ram_flags: int = 7) -> Iterator[RawGuest]:
+def raw_guest(code: str, ram_flags: int = 7, options: int = hv.HV_VM_DEFAULT) -> Iterator[RawGuest]:
     """A guest about to run `code` (hex) in real mode at `CODE`, with HLT and all exceptions made exits."""
-    with strict_vm(), mmap.mmap(-1, RAM_BYTES) as ram:
+    with strict_vm(options), mmap.mmap(-1, RAM_BYTES) as ram:
         program = bytes.fromhex(code)
         ram[CODE : CODE + len(program)] = program
         hv.hv_vm_map(ram, 0, RAM_BYTES, ram_flags)
@@ -114,9 +114,9 @@ def real_mode(raw: RawGuest) -> None:
 
 
 @contextmanager
-def strict_vm() -> Iterator[None]:
+def strict_vm(options: int = hv.HV_VM_DEFAULT) -> Iterator[None]:
     """The VM of the process, for the time of a test."""
-    hv.hv_vm_create(hv.HV_VM_DEFAULT)
+    hv.hv_vm_create(options)
     try:
         yield
     finally:

@@ -220,7 +220,8 @@ def _child() -> int:
 def option_bits_are_checked(engine: str) -> None:
     """4.31: mitigation bits are taken, others refused, what pyhv does not have is HV_UNSUPPORTED; no VM is left."""
     fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vm_create(1 << 5))
-    fails(hv.HV_UNSUPPORTED, lambda: hv.hv_vm_create(hv.HV_VM_ACCEL_APIC))
+    hv.hv_vm_create(hv.HV_VM_ACCEL_APIC)
+    hv.hv_vm_destroy()
     hv.hv_vm_create(hv.HV_VM_SPECIFY_MITIGATIONS | hv.HV_VM_MITIGATION_A_ENABLE | hv.HV_VM_MITIGATION_E_ENABLE)
     fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vcpu_create(1 << 9))
     fails(hv.HV_UNSUPPORTED, lambda: hv.hv_vcpu_create(hv.HV_VCPU_ACCEL_RDPMC))
@@ -230,5 +231,4 @@ def option_bits_are_checked(engine: str) -> None:
 @promise
 def what_is_not_there_yet_says_so(engine: str) -> None:
     """1.16: functions that pyhv does not have return HV_UNSUPPORTED by name."""
-    fails(hv.HV_UNSUPPORTED, lambda: hv.hv_vm_ioapic_read(0xFEC0_0000), "hv_vm_ioapic_read")
     fails(hv.HV_UNSUPPORTED, hv.hv_vm_space_create, "hv_vm_space_create")
