@@ -278,6 +278,11 @@ void inject(VcpuObject& vcpu, unsigned vector, std::optional<u32> error_code, un
     vcpu.cpu.inject(event);
 }
 
+void set_space(VcpuObject& vcpu, nb::object space) {
+    idle(vcpu).move_to(nb::cast<GuestMemory&>(space));
+    vcpu.space = std::move(space);
+}
+
 nb::object translate(VcpuObject& vcpu, u64 gva, bool write) {
     u64 gpa = 0;
     if (!idle(vcpu).translate(gva, write ? Access::Write : Access::Read, gpa)) return nb::none();
@@ -359,6 +364,7 @@ void bind_state(nb::class_<VcpuObject>& cls) {
         .def("capability", &capability)
         .def("inject", &inject, nb::arg("vector"), nb::arg("error_code").none(), nb::arg("kind"))
         .def("translate", &translate, nb::arg("gva"), nb::arg("write") = false)
+        .def("set_space", &set_space, nb::arg("space"), nb::sig("def set_space(self, space: GuestMemory) -> None"))
         .def("invalidate_tlb", [](VcpuObject& v) { idle(v).forget_translations(); })
         .def("reset", [](VcpuObject& v) { idle(v).power_up(); })
         .def("set_breakpoint", [](VcpuObject& v, u64 gva, bool on) { idle(v).set_breakpoint(gva, on); })

@@ -15,6 +15,7 @@ struct VcpuObject {
         : cpu(memory, clock, index, raw) {
         if (interrupts) cpu.attach(*interrupts);
     }
+    nb::object space;  // keeps the address space that it was moved to; `cpu` points into it, so it goes first
     silicon::x86::Cpu cpu;
     std::atomic<bool> running{false};
     std::atomic<bool> closed{false};

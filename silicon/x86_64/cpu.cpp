@@ -12,12 +12,24 @@ constexpr u32 present_ldt = ar::present | 2, busy_tss = ar::present | 11;
 }  // namespace
 
 Cpu::Cpu(GuestMemory& memory, Clock& clock, unsigned index, bool raw)
-    : memory_(memory), clock_(clock), index_(index), raw_(raw), tlbs_(new Tlb[static_cast<size_t>(TlbContext::Count)]) {
+    : memory_(&memory), clock_(clock), index_(index), raw_(raw), tlbs_(new Tlb[static_cast<size_t>(TlbContext::Count)]) {
     reset_fresh();
-    memory_.join(user_);
+    memory_->join(user_);
 }
 
-Cpu::~Cpu() { memory_.part(user_); }
+Cpu::~Cpu() { memory_->part(user_); }
+
+// Into another guest-physical address space: what was decoded or translated in the old one means nothing there.
+void Cpu::move_to(GuestMemory& memory) {
+    if (&memory == memory_) return;
+    memory_->part(user_);
+    user_.stale.clear();  // nobody of the old space knows of it any more, nobody of the new one yet
+    user_.seen.store(0, std::memory_order_seq_cst);
+    memory_ = &memory;
+    memory_->join(user_);
+    blocks_.drop_all();
+    flush_tlb();
+}
 
 void Cpu::reset_fresh() {
     std::fill(std::begin(gpr), std::end(gpr), 0);

@@ -295,7 +295,8 @@ class Cpu : public CpuState {
         if (!pieces_.empty()) pieces_.clear_log();
     }
     Pieces& pieces() { return pieces_; }
-    GuestMemory& memory() { return memory_; }
+    GuestMemory& memory() { return *memory_; }
+    void move_to(GuestMemory& memory);  // between runs; it has to outlive the vCPU, or the next move
 
     // Breakpoints of whoever runs the guest, by linear address. False: there was no such watchpoint to take away.
     void set_breakpoint(u64 linear, bool on);
@@ -521,7 +522,7 @@ class Cpu : public CpuState {
     static bool pushes_error(const Event& event);
     void enter_handler(const Segment& cs, unsigned new_cpl, u64 target, bool trap_gate);
 
-    GuestMemory& memory_;
+    GuestMemory* memory_;
     Clock& clock_;
     unsigned index_;
     bool raw_;

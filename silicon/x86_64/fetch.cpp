@@ -42,7 +42,7 @@ Block* Cpu::find_block() {
 bool Cpu::unchanged(Block& block, u64 linear) {
     if (block.stamp == 0 || block.mode != (mode & mode::decoding)) return false;
     const TlbEntry& e = tlb[Tlb::index(linear)];
-    if (e.fetch != (linear & ~page_offset_mask) || !memory_.holds_all(block.gpa, block.length)) return false;
+    if (e.fetch != (linear & ~page_offset_mask) || !memory_->holds_all(block.gpa, block.length)) return false;
     if (std::memcmp(reinterpret_cast<const u8*>(linear + e.addend), block.bytes, block.length) != 0) return false;
     block.stamp = stamp_;
     return true;
@@ -90,7 +90,7 @@ Block* Cpu::within_limit(Block* block, u64 linear, u64 gpa) {
 // The block's bytes as memory has them now: up to the end of the page, and beyond it where one instruction goes over.
 // False: a fault or an exit on the second page; or the first was taken away since it was looked up, to be looked up again.
 bool Cpu::gather(u64 linear, u64 gpa, u8* bytes, size_t& size, u64& second_gpa) {
-    const PageEntry page = memory_.entry(gpa);
+    const PageEntry page = memory_->entry(gpa);
     if (!page.can_execute()) return false;
     const u64 room = page_bytes - (gpa & page_offset_mask);
     const size_t head = std::min<u64>(room, size);
@@ -114,12 +114,12 @@ bool Cpu::gather(u64 linear, u64 gpa, u8* bytes, size_t& size, u64& second_gpa) 
 bool Cpu::still_valid(Block& block, u64 linear) {
     if (block.stamp == stamp_ && !block.second_gpa) return true;
     const u64 head = std::min<u64>(block.length, page_bytes - (block.gpa & page_offset_mask));
-    memory_.hold_code(block.gpa, head, user_);
-    if (block.second_gpa) memory_.hold_code(block.second_gpa & ~page_offset_mask, block.length - head, user_);
+    memory_->hold_code(block.gpa, head, user_);
+    if (block.second_gpa) memory_->hold_code(block.second_gpa & ~page_offset_mask, block.length - head, user_);
     u8 now[Decoder::max_bytes * BlockCache::max_insns];
     size_t size = block.length;
     u64 second = block.second_gpa;
-    if (!memory_.entry(block.gpa).can_execute() || !gather(linear, block.gpa, now, size, second)) return false;
+    if (!memory_->entry(block.gpa).can_execute() || !gather(linear, block.gpa, now, size, second)) return false;
     if (second != block.second_gpa || size != block.length || std::memcmp(now, block.bytes, size) != 0) {
         block.stamp = 0;
         return false;
@@ -181,11 +181,11 @@ Block* Cpu::build_block(u64 linear, u64 gpa) {
         // What was decoded is marked, then read once more: between the two readings it may have changed.
         const u64 first = std::min<u64>(head.length, room);
         if (head.length <= room) head.second_gpa = 0;
-        if (first) memory_.hold_code(gpa, first, user_);
-        if (head.second_gpa) memory_.hold_code(head.second_gpa & ~page_offset_mask, head.length - room, user_);
+        if (first) memory_->hold_code(gpa, first, user_);
+        if (head.second_gpa) memory_->hold_code(head.second_gpa & ~page_offset_mask, head.length - room, user_);
         size_t seen = head.length;
         u64 second = head.second_gpa;
-        if (!memory_.entry(gpa).can_execute()) {  // taken away meanwhile
+        if (!memory_->entry(gpa).can_execute()) {  // taken away meanwhile
             ept_violation(gpa, linear, Access::Fetch, false);
             return nullptr;
         }

@@ -53,7 +53,7 @@ Cpu::Translated Cpu::reach(u64 at, Access access, Privilege as, unsigned size_by
     }
     const Walk w = walk(at, access, as, false);
     if (!w.ok) return {};
-    const PageEntry page = memory_.entry(w.gpa);
+    const PageEntry page = memory_->entry(w.gpa);
     Translated t;
     t.gpa = w.gpa;
     t.ok = true;
@@ -83,7 +83,7 @@ Outcome Cpu::ept_violation(u64 gpa, u64 at, Access access, bool walking) {
     exit.clear();
     exit.kind = access == Access::Fetch && !walking ? ExitKind::MmioFetch : ExitKind::Unnamed;
     exit.reason = Reason::EptViolation;
-    const u64 rights = memory_.entry(gpa).perm();
+    const u64 rights = memory_->entry(gpa).perm();
     exit.qualification = u64{1} << static_cast<unsigned>(access) | rights << 3 | 1 << 7 | u64(!walking) << 8 | u64(unblocked_nmi_) << 12;
     exit.gpa = gpa;
     exit.gva = at;
@@ -130,7 +130,7 @@ Slow Cpu::load_part(const Translated& t, u64 at, unsigned size_bytes) {
 Outcome Cpu::store_part(const Translated& t, u64 at, u64 value, unsigned size_bytes) {
     if (!t.host) return device_store(t.gpa, at, value, size_bytes);
     store_bytes(t.host, value, size_bytes);
-    if (memory_.entry(t.gpa).is_code() && memory_.code_written(t.gpa, size_bytes)) {
+    if (memory_->entry(t.gpa).is_code() && memory_->code_written(t.gpa, size_bytes)) {
         ++stats_.code_writes;
         return Outcome::Leave;
     }
@@ -197,7 +197,7 @@ u8* Cpu::slow_place(u64 at, unsigned size_bytes) {
     if (head != size_bytes) second = reach(at + head, Access::Write, by_cpl());
     if (!second.ok) return nullptr;
     if (debug_.any_watches() && (touch(at, size_bytes, false) || touch(at, size_bytes, true))) return nullptr;
-    if (head == size_bytes && first.host && !memory_.entry(first.gpa).is_code()) return first.host;
+    if (head == size_bytes && first.host && !memory_->entry(first.gpa).is_code()) return first.host;
     for (unsigned done = 0; done < size_bytes;) {
         const bool high = done >= head;
         const unsigned rest = (high ? size_bytes : head) - done, size = rest < 8 ? rest : 8;
@@ -205,7 +205,7 @@ u8* Cpu::slow_place(u64 at, unsigned size_bytes) {
         const u64 skip = high ? done - head : done;
         part.gpa += skip;
         if (part.host) part.host += skip;
-        const PageEntry page = memory_.entry(part.gpa);  // without WRITE it is a device's to store to, not to load from
+        const PageEntry page = memory_->entry(part.gpa);  // without WRITE it is a device's to store to, not to load from
         if (!part.host && page.can_read()) part.host = page.host() + (part.gpa & page_offset_mask);
         const Slow slow = load_part(part, at + done, size);
         if (slow.outcome != Outcome::Next) return nullptr;
@@ -219,7 +219,7 @@ u8* Cpu::slow_place(u64 at, unsigned size_bytes) {
 
 u8* Cpu::slow_place_locked(u64 at, unsigned size_bytes) {
     if (before_edge(at, size_bytes) == size_bytes) return slow_place(at, size_bytes);
-    exclusive_ = std::unique_lock(memory_.exclusive());
+    exclusive_ = std::unique_lock(memory_->exclusive());
     u8* place = slow_place(at, size_bytes);
     if (!place) exclusive_.unlock();
     return place;

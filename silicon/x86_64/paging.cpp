@@ -105,7 +105,7 @@ bool Cpu::mark_entries(Walk& w, u64 at, bool write) {
         const bool last = n + 1 == w.steps;
         const u64 marks = pte::accessed | (last && write ? pte::dirty : 0);
         if ((step.entry & marks) == marks) continue;
-        const PageEntry page = memory_.entry(step.place);
+        const PageEntry page = memory_->entry(step.place);
         if (!page.can_write()) {
             ept_violation(step.place, at, Access::Write, true);
             return false;
@@ -118,14 +118,14 @@ bool Cpu::mark_entries(Walk& w, u64 at, bool write) {
             w.again = !swap_host<u32>(host, entry, entry | u32(marks));
         }
         if (w.again) return false;
-        if (page.is_code()) memory_.code_written(step.place, step.bytes);
+        if (page.is_code()) memory_->code_written(step.place, step.bytes);
     }
     return true;
 }
 
 // One entry of a table. False: it lies where there is no memory.
 bool Cpu::read_entry(u64 place, u64 at, unsigned bytes, bool quiet, u64& entry) {
-    const PageEntry page = memory_.entry(place);
+    const PageEntry page = memory_->entry(place);
     if (!page.can_read() || on_apic_page(place)) [[unlikely]] {
         if (!quiet) ept_violation(place, at, Access::Read, true);
         return false;
@@ -211,7 +211,7 @@ Outcome Cpu::load_pdptes(u64 from_cr3) {
 // As the next entry will find it: from memory where the host has set the paging registers.
 u64 Cpu::pdpte(unsigned n) const {
     const u64 place = (cr3 & 0xffffffe0) + 8 * n;
-    const PageEntry page = memory_.entry(place);
+    const PageEntry page = memory_->entry(place);
     if (!pdptes_stale_ || !has_pdptes(cr0, cr4) || !page.can_read()) return pdptes[n];
     return load_host<u64>(page.host() + (place & page_offset_mask));
 }

@@ -45,7 +45,7 @@ void Cpu::enter() {
     lazy = LazyFlags::of_bits(rflags);
     user_.inside.store(true, std::memory_order_seq_cst);
     clock_.execute(true);
-    const u64 generation = memory_.generation();
+    const u64 generation = memory_->generation();
     if (user_.seen.load(std::memory_order_relaxed) != generation) flush_tlb();
     user_.seen.store(generation, std::memory_order_seq_cst);
     settle_pdptes();
@@ -67,7 +67,7 @@ void Cpu::leave() {
 // Memory was mapped, unmapped, protected, or code in it written over.
 void Cpu::attend_memory() {
     requests.fetch_and(~request::memory, std::memory_order_seq_cst);
-    const u64 generation = memory_.generation();
+    const u64 generation = memory_->generation();
     drop_stale_code();
     if (user_.seen.load(std::memory_order_relaxed) != generation) {
         flush_tlb();

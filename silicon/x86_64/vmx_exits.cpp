@@ -23,7 +23,7 @@ u32 memory_info(const Insn& in) {
 // A bit of a bitmap, which lies in guest-physical memory; where there is none, it reads as set.
 bool Cpu::bitmap_bit(u64 gpa, u64 bit) const {
     const u64 at_byte = gpa + bit / 8;
-    const PageEntry page = memory_.entry(at_byte);
+    const PageEntry page = memory_->entry(at_byte);
     return !page.is_mapped() || (load_host<u8>(page.host() + (at_byte & page_offset_mask)) >> (bit & 7) & 1);
 }
 
