@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
 JOBS = os.environ.get("JOBS", "2")
 MAX_LINES = 600
-GENERATED = {"src/pyhv/framework/_intel_constants.py"}  # long because the API is
+GENERATED = {"src/pyhv/framework/_intel_c.py", "src/pyhv/framework/_intel_constants.py"}  # long because the API is
 OUTWARD = re.compile(r"(?<![\w./])((?:\.\./)+[\w.-]+)")
 SOURCES = {".py", ".pyi", ".cpp", ".h", ".inc", ".sh", ".txt"}
 

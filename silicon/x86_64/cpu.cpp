@@ -11,8 +11,11 @@ constexpr u32 present_ldt = ar::present | 2, busy_tss = ar::present | 11;
 
 }  // namespace
 
-Cpu::Cpu(GuestMemory& memory, Clock& clock, unsigned index, bool raw)
-    : memory_(&memory), clock_(clock), index_(index), raw_(raw), tlbs_(new Tlb[static_cast<size_t>(TlbContext::Count)]) {
+CpuParts::CpuParts(GuestMemory& memory, Clock& clock, unsigned index, bool raw)
+    : memory_(&memory), clock_(clock), index_(index), raw_(raw), tlbs_(new Tlb[static_cast<size_t>(TlbContext::Count)]) {}
+CpuParts::~CpuParts() = default;
+
+Cpu::Cpu(GuestMemory& memory, Clock& clock, unsigned index, bool raw) : CpuParts(memory, clock, index, raw) {
     reset_fresh();
     memory_->join(user_);
 }
