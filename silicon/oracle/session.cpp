@@ -56,7 +56,7 @@ void Session::count_steps(const Program& program, const Result& soft) {
     }
 }
 
-void Session::report_failure(const Program& program) {
+void Session::report_failure(const Program& program, const Verdict& first) {
     const auto unit_of = [&](const Step& step) { return step.unit < 0 ? forms_.units().size() : size_t(step.unit); };
     if (std::any_of(program.steps.begin(), program.steps.end(),
                     [&](const Step& s) { return unit_failed_[unit_of(s)]; }))
@@ -70,6 +70,10 @@ void Session::report_failure(const Program& program) {
     const std::string text = case_text(small, on_host);
     std::printf("\n==== the software CPU differs from this processor (%u)\n%s", failed_,
                 story(small, on_host, on_soft, verdict).c_str());
+    if (verdict.kind != Verdict::Differs) {  // it hangs on what ran before it
+        std::printf("alone it does not differ; among the others of its batch it did:\n");
+        for (const std::string& difference : first.differences) std::printf("    %s\n", difference.c_str());
+    }
     if (options_.keep.empty()) {
         std::printf("as a case for tests/instructions/cases/:\n%s", text.c_str());
         return;
@@ -87,7 +91,7 @@ void Session::count_programs() {
     }
     // Reporting runs more programs, which reuses the jobs: last.
     for (size_t n = 0; n < programs_.size() && failed_ < options_.failures; ++n)
-        if (verdicts_[n].kind == Verdict::Differs) report_failure(programs_[n]);
+        if (verdicts_[n].kind == Verdict::Differs) report_failure(programs_[n], verdicts_[n]);
 }
 
 int Session::run() {

@@ -30,7 +30,7 @@ class Session {
   private:
     void count_programs();
     void count_steps(const Program& program, const Result& soft);
-    void report_failure(const Program& program);
+    void report_failure(const Program& program, const Verdict& first);
     void print_list() const;
     void print_json(double seconds) const;
     void print_families() const;

@@ -80,13 +80,15 @@ Outcome whole_to_flags(Cpu& cpu, const Insn& in) {
     return Outcome::Next;
 }
 
-// Of the condition codes processors leave all alone, or clear C1 as the SDM has it.
-u16 codes_of_compare_to_flags() {
-    static const u16 codes = [] {
+// Of the condition codes processors leave all alone, or clear C1 as the SDM has it. The host is asked once; its unit is not
+// the guest's after that.
+u16 codes_of_compare_to_flags(Cpu& cpu) {
+    static const u16 codes = [&cpu] {
         X87Image image;
         image.status = x87::c1;
         image.tags = 0;
         run_on_host_x87(image, 0x3f0, nullptr, 0);  // FCOMI ST, ST(0)
+        cpu.x87_changed();
         return image.status & x87::c1 ? u16{0} : x87::c1;
     }();
     return codes;
@@ -97,10 +99,11 @@ Outcome compare_to_flags(Cpu& cpu, const Insn& in) {
     FxState& fx = cpu.fx;
     const unsigned top = fx.top(), other = x87_place(fx, in.reg[1]);
     if (!x87_usable(fx, 1u << top | 1u << other)) [[unlikely]] return whole_to_flags(cpu, in);
+    const u16 codes = codes_of_compare_to_flags(cpu);
     cpu.ready_x87();
     X87Flags flags;
     const u16 status = u16(Op::run(fx.st[top], fx.st[other], flags) & ~x87::c1);
-    if (!take_answer(cpu, status, codes_of_compare_to_flags())) return whole_to_flags(cpu, in);
+    if (!take_answer(cpu, status, codes)) return whole_to_flags(cpu, in);
     cpu.lazy = LazyFlags::of_bits(u64{flags.carry} | u64{flags.parity} << 2 | u64{flags.zero} << 6);
     if (Pops) x87_pop(fx);
     note_x87(cpu, in);
