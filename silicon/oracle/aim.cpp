@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "silicon/oracle/draft.h"
+#include "silicon/oracle/images.h"
 #include "silicon/oracle/vectors.h"
 
 namespace silicon::oracle {
@@ -21,7 +22,7 @@ u64 Generator::target(unsigned size_bytes) {
     if (kind >= 97) at = data_at + edge;
     if (kind == 98) at = u64{1} << 47 ^ (u64{0} - rng_.below(32));
     if (kind == 99) at = rng_.next();
-    const u64 alignment = std::bit_floor(std::min(size_bytes | 1u, 16u));
+    const u64 alignment = std::bit_floor(std::min(size_bytes | 1u, size_bytes > 512 ? 64u : 16u));  // 64: XSAVE
     if (rng_.chance(size_bytes >= 16 ? 85 : 50)) at &= ~(alignment - 1);
     return at;
 }
@@ -37,18 +38,6 @@ void Generator::fill_patches(Draft& draft) {
     else if (draft.wants_target && rng_.chance(70)) p.patch(stack, way_out(draft.slot) - code_base(p.bits));
 }
 
-// The linear address of an operand before the program runs.
-static u64 operand_address(const Program& p, const Decoded& d, const ZydisDecodedOperand& operand, u64 next_rip) {
-    const auto value = [&](ZydisRegister reg) {
-        if (reg == ZYDIS_REGISTER_NONE) return u64{0};
-        const ZydisRegister whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
-        return whole == ZYDIS_REGISTER_RIP ? next_rip : p.before.gpr[ZydisRegisterGetId(whole)];
-    };
-    const u64 at = value(operand.mem.base) + value(operand.mem.index) * operand.mem.scale + u64(operand.mem.disp.value);
-    const u64 width = d.insn.address_width;
-    return data_base(p.bits) + (width == 64 ? at : at & ((u64{1} << width) - 1));
-}
-
 static bool loads_state(ZydisMnemonic mnemonic) {
     switch (mnemonic) {
         case ZYDIS_MNEMONIC_LDMXCSR:
@@ -57,6 +46,8 @@ static bool loads_state(ZydisMnemonic mnemonic) {
         case ZYDIS_MNEMONIC_FRSTOR:
         case ZYDIS_MNEMONIC_FXRSTOR:
         case ZYDIS_MNEMONIC_FXRSTOR64:
+        case ZYDIS_MNEMONIC_XRSTOR:
+        case ZYDIS_MNEMONIC_XRSTOR64:
         case ZYDIS_MNEMONIC_FBLD: return true;
         default: return false;
     }
@@ -91,6 +82,8 @@ void Generator::fill_operand(Program& p, const Decoded& d, u64 at) {
             p.patch(at + 24, fx.mxcsr);
             p.patch(at, u64{fx.fcw} | u64{fx.fsw} << 16 | u64{fx.ftw} << 32 | u64{fx.fop} << 48);
             break;
+        case ZYDIS_MNEMONIC_XRSTOR:
+        case ZYDIS_MNEMONIC_XRSTOR64: fill_header(p, at, fx.mxcsr); break;
         default: {  // FBLD: two digits a byte, the sign in the last one
             u64 digits = 0;
             for (unsigned n = 0; n < 16; ++n) digits = digits << 4 | rng_.below(10);
@@ -98,6 +91,32 @@ void Generator::fill_operand(Program& p, const Decoded& d, u64 at) {
             const u64 rest = rng_.below(10) | rng_.below(10) << 4 | rng_.below(2) << 15;
             p.patch(at + 8, rng_.chance(20) ? 0 : rest);
         }
+    }
+}
+
+// The header of an XSAVE image, mostly a valid one, and MXCSR before it. Intel SDM vol. 1, "XSAVE Header".
+void Generator::fill_header(Program& p, u64 at, u32 mxcsr) {
+    const u64 nobodys = u64{1} << rng_.below(63) & ~host_components();
+    const bool compact = rng_.chance(40);
+    const u64 kept = rng_.below(4), in_use = compact && rng_.chance(90) ? kept & rng_.below(4) : rng_.below(4);
+    const u64 header = at + sizeof(x86::FxState);
+    p.patch(header, in_use | (rng_.chance(4) ? nobodys : 0));
+    p.patch(header + 8, (compact ? u64{1} << 63 | kept : 0) | (rng_.chance(4) ? nobodys : 0));
+    const u64 odd = rng_.chance(8) ? 2 + rng_.below(6) : 0;  // a reserved word that is not 0
+    for (unsigned n = 2; n < 8; ++n) p.patch(header + 8 * n, n == odd ? u64{1} << rng_.below(64) : 0);
+    if (rng_.chance(90)) p.patch(at + 24, mxcsr);
+}
+
+// The components that an instruction asks for, in EDX:EAX: none that only the host has.
+void Generator::aim_components(Draft& draft) {
+    Registers& r = draft.program.before;
+    const u64 wanted = (rng_.chance(60) ? 3 : rng_.below(4)) | (rng_.chance(40) ? rng_.next() & ~u64{3} : 0);
+    const u64 known = wanted & ~foreign_components();
+    for (const unsigned reg : {x86::rax, x86::rdx}) {
+        if (draft.pinned >> reg & 1) continue;
+        const u64 high = draft.program.bits == 64 ? interesting() & ~u64{0xffff'ffff} : 0;
+        r.gpr[reg] = high | u32(reg == x86::rax ? known : known >> 32);
+        draft.pinned |= 1u << reg;
     }
 }
 
@@ -154,6 +173,7 @@ void Generator::aim(Draft& draft, const Decoded& d) {
     }
     if (d.insn.meta.category == ZYDIS_CATEGORY_RET || indirect) draft.wants_target = true;
     if (loads_state(d.insn.mnemonic)) draft.wants_operand = true;
+    if (is_extended_instruction(d.insn.mnemonic)) aim_components(draft);
     const bool counts_characters =
         d.insn.mnemonic == ZYDIS_MNEMONIC_PCMPESTRI || d.insn.mnemonic == ZYDIS_MNEMONIC_PCMPESTRM;
     if (counts_characters && rng_.chance(80))

@@ -85,7 +85,7 @@ void pick_memory(Rng& rng, ZydisEncoderOperand& operand, unsigned bits, unsigned
 }
 
 // Operands that have no size code: far pointers, table registers, long doubles, cache lines, states, none.
-constexpr u16 odd_sizes[] = {6, 10, 14, 28, 64, 94, 108, 512};
+constexpr u16 odd_sizes[] = {6, 10, 14, 28, 64, 94, 108, 512, 576};
 
 unsigned bytes_of(unsigned size) { return size >= 1 && size <= 6 ? 1u << (size - 1) : 0; }
 

@@ -82,10 +82,14 @@ Kept kept_by_host() {
 #endif
 }
 
+const Kept& kept() {
+    static const Kept found = kept_by_host();
+    return found;
+}
+
 bool is_compared(const char* name) {
-    static const Kept kept = kept_by_host();
-    if (!std::strcmp(name, "fop")) return kept.opcode;
-    if (!std::strcmp(name, "fip") || !std::strcmp(name, "fdp")) return kept.pointers;
+    if (!std::strcmp(name, "fop")) return kept().opcode;
+    if (!std::strcmp(name, "fip") || !std::strcmp(name, "fdp")) return kept().pointers;
     return true;
 }
 
@@ -146,6 +150,8 @@ bool same(const FxState& a, const FxState& b, const Part& p) {
 }
 
 }  // namespace
+
+bool host_keeps_pointers() { return kept().opcode && kept().pointers; }
 
 void compare_fx(unsigned bits, const FxState& host, const FxState& soft, u64 compared, std::vector<std::string>& out) {
     constexpr unsigned mask_at = offsetof(FxState, mxcsr_mask), st_at = offsetof(FxState, st);

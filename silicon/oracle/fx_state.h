@@ -18,6 +18,9 @@ inline constexpr u64 status_bits = u64{0xffff} << status_shift;
 void compare_fx(unsigned bits, const x86::FxState& host, const x86::FxState& soft, u64 compared,
                 std::vector<std::string>& out);
 
+// This processor keeps the opcode and the pointers of the last x87 instruction through FXRSTOR and FXSAVE.
+bool host_keeps_pointers();
+
 // "WHEN_xmm3 = 0x…" lines of all that is not as in `usual`.
 std::string fx_lines(const char* when, const x86::FxState& fx, const x86::FxState& usual);
 // The other way: `value_of(key)` is a value's text, or null where the file has none; then it stays as it is in `fx`.

@@ -5,6 +5,7 @@
 
 #include "silicon/oracle/draft.h"
 #include "silicon/oracle/encode.h"
+#include "silicon/oracle/images.h"
 #include "silicon/oracle/vectors.h"
 
 namespace silicon::oracle {
@@ -191,7 +192,11 @@ bool Generator::accept(Draft& draft, Step step) {
         const bool based = d.insn.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS);
         if (based && (p.bits != 64 || !wishes_.fs_base_is_zero)) return false;
         if (d.insn.mnemonic == ZYDIS_MNEMONIC_INT && is_open_gate(d.operands[0].imm.value.u)) return false;
+        const bool has_image = is_image_instruction(d.insn.mnemonic);
+        if (has_image && !p.steps.empty()) return false;
         aim(draft, d);
+        const u64 asked = p.before.gpr[x86::rdx] << 32 | u32(p.before.gpr[x86::rax]);
+        if (is_extended_instruction(d.insn.mnemonic) && asked & foreign_components()) return false;
         const u64 count = p.before.gpr[rcx];
         if (undefined_result(unit, d.insn, d.operands, count)) return false;
         if (draft.wanted == 1) {
@@ -200,6 +205,7 @@ bool Generator::accept(Draft& draft, Step step) {
             if (unit.row->counted && unit.forms[0].operand_count == 3 && d.operands[0].size == 16) return false;
             step.undefined = unit.row->flags_undefined;
         }
+        draft.is_over = has_image && !restores_image(d.insn.mnemonic);
         step.branches = d.insn.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE;
         step.reads = unit.row->flags_read;
         if (!unit.row->counted && !unit.row->takes_rep)
@@ -256,7 +262,7 @@ Program Generator::make(unsigned slot, unsigned bits, u64 pattern_seed) {
     draft.wanted = rng_.chance(55) ? 1 : 2 + unsigned(rng_.below(6));
     p.before.rip = slot_address(slot);
     fill_registers(draft);
-    while (p.steps.size() < draft.wanted && add_step(draft)) {
+    while (p.steps.size() < draft.wanted && !draft.is_over && add_step(draft)) {
     }
     p.work_out_ignored();
     fill_patches(draft);

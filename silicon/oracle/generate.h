@@ -43,6 +43,8 @@ class Generator {
     void fill_patches(Draft& draft);
     void fill_operands(Draft& draft);
     void fill_operand(Program& p, const Decoded& d, u64 at);
+    void fill_header(Program& p, u64 at, u32 mxcsr);
+    void aim_components(Draft& draft);
 
     Forms& forms_;
     Wishes wishes_;

@@ -17,6 +17,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "silicon/oracle/fx_state.h"
+#include "silicon/oracle/images.h"
 #include "silicon/x86_64/host_float.h"
 
 namespace silicon::oracle {
@@ -235,6 +237,7 @@ void run_job(Job& job) {
         r.after.rip = end_for(job.bits);
         r.after.fx = s.fx_after;
     }
+    if (job.has_image) forget_open_fields(job.image, the_shared->pattern, host_keeps_pointers(), data_page);
     collect_changes(the_shared->pattern, data_page, r);
 }
 

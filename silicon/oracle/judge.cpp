@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "silicon/oracle/fx_state.h"
+#include "silicon/oracle/images.h"
 #include "silicon/oracle/unjudged.h"
 
 namespace silicon::oracle {
@@ -106,6 +107,9 @@ Job job_of(const Program& program) {
     job.before = program.before;
     std::copy(std::begin(program.patches), std::end(program.patches), job.patches);
     job.bits = program.bits;
+    const std::optional<u64> image = image_of(program);
+    job.has_image = image.has_value();
+    job.image = image.value_or(0);
     return job;
 }
 
@@ -129,7 +133,8 @@ Verdict Judge::weigh(const Program& program, const Result& on_host, const Result
     const int step = program.step_at(host_result.after.rip);
     if (trap) host_result.after.rip -= step > 0 ? program.steps[size_t(step) - 1].length : 1;
     Verdict v = compare(program, host_result, on_soft);
-    if (v.kind == Verdict::Differs && is_left_open(program, on_host, on_soft)) return {Verdict::NotJudged, {}};
+    if (v.kind == Verdict::Differs && (is_left_open(program, on_host, on_soft) || is_image_left_open(program, on_host, on_soft)))
+        return {Verdict::NotJudged, {}};
     // Into the middle of an instruction, or another program's: what is executed there need not be of the table.
     const u64 out = program.before.rip + slot_bytes - 8;
     const auto is_own = [&](u64 rip) { return program.step_at(rip) >= 0 || rip == out; };

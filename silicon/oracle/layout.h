@@ -68,6 +68,8 @@ struct Job {
     Registers before;
     Change patches[most_patches];  // words of data set before the start; address 0: none
     u32 bits;                   // 64, 32 or 16
+    bool has_image;             // the program begins with an image of x87 and SSE state, at `image`
+    u64 image;
     Result result;              // the host's
 };
 

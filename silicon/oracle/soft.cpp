@@ -4,6 +4,9 @@
 #include <cstring>
 #include <new>
 
+#include "silicon/oracle/fx_state.h"
+#include "silicon/oracle/images.h"
+
 namespace silicon::oracle {
 
 using namespace x86;
@@ -99,7 +102,8 @@ void Soft::set_state(const Job& job) {
     cpu.set_fx_image(job.before.fx);
     cpu.cr0 = cr0::pe | cr0::mp | cr0::et | cr0::ne | cr0::wp | cr0::am | cr0::pg;
     cpu.cr3 = tables;
-    cpu.cr4 = cr4::pae | cr4::osfxsr | cr4::osxmmexcpt;
+    cpu.cr4 = cr4::pae | cr4::osfxsr | cr4::osxmmexcpt | cr4::osxsave;
+    cpu.xcr0 = xcr0_known;
     cpu.efer = efer::sce | efer::lme | efer::lma | efer::nxe;
     cpu.cr2 = 0;
     cpu.idtr = {idt_at, 0xfff};  // all gates absent: INT n is #GP
@@ -160,7 +164,9 @@ void Soft::run(const Job& job, Result& result) {
     result.after.rip = linear_rip();
     result.after.rflags = cpu_->rflags;
     result.after.fx = cpu_->fx_image();
-    collect_changes(pattern_, [&](u64 n) { return data + n * page_bytes; }, result);
+    const auto page = [&](u64 n) { return data + n * page_bytes; };
+    if (job.has_image) forget_open_fields(job.image, pattern_, host_keeps_pointers(), page);
+    collect_changes(pattern_, page, result);
 }
 
 }  // namespace silicon::oracle

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "silicon/oracle/images.h"
 #include "silicon/x86_64/event.h"
 
 namespace silicon::oracle {
@@ -58,7 +59,8 @@ bool vendors_differ(const Stopped& s) {
 // AMD's MXCSR has a bit 17, by which operands need not be aligned; on Intel's it is reserved: #GP, where AMD's goes on.
 bool loads_bit_of_amd(const Stopped& s) {
     const bool host_went_on = s.host.ending != x86::vector_gp || s.host.after.rip != s.soft.after.rip;
-    return s.soft.ending == x86::vector_gp && host_went_on && s.d.insn.mnemonic == ZYDIS_MNEMONIC_LDMXCSR;
+    return s.soft.ending == x86::vector_gp && host_went_on &&
+           (s.d.insn.mnemonic == ZYDIS_MNEMONIC_LDMXCSR || is_image_instruction(s.d.insn.mnemonic));
 }
 
 // SHA instructions with an operand that is not aligned: #GP (SDM vol. 2A, "Exceptions Type 4"), which AMD does not raise.
@@ -81,7 +83,8 @@ bool over_the_end(const Stopped& s) {
 bool misaligned_and_outside(const Stopped& s) {
     if (!is_limit(s.host.ending) || !is_limit(s.soft.ending)) return false;
     return s.any_memory([&](const ZydisDecodedOperand& operand) {
-        return operand.mem.segment == ZYDIS_REGISTER_SS && operand.size >= 128 && s.address(operand) & 15;
+        return operand.mem.segment == ZYDIS_REGISTER_SS && operand.size >= 128 &&
+               s.address(operand) & (operand.size / 8 > sizeof(x86::FxState) ? 63 : 15);
     });
 }
 

@@ -28,6 +28,7 @@ def drawn(ns_per_instruction: float, count: int = 1) -> list[int]:
         return found
 
 
+@pytest.mark.judges("RDRAND rv", "RDSEED rv")
 def test_numbers_differ() -> None:
     numbers = drawn(0, 50)
     assert len(set(numbers)) == len(numbers)

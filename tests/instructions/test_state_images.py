@@ -199,6 +199,7 @@ def test_xrstor_refuses_reserved_mxcsr(cpu: VCpu) -> None:
     assert wanting(cpu, 1, XRSTOR) == Halted()  # without SSE it is not looked at
 
 
+@pytest.mark.judges("XSETBV")
 @pytest.mark.parametrize(
     ("value", "refused"), [(0, True), (1, False), (2, True), (3, False), (7, True), (1 << 62 | 3, True)]
 )
@@ -208,6 +209,7 @@ def test_xcr0_holds_x87_and_sse(cpu: VCpu, value: int, refused: bool) -> None:
     assert cpu.regs.xcr0 == (3 if refused else value)
 
 
+@pytest.mark.judges("XGETBV")
 def test_xgetbv_of_what_is_in_use(cpu: VCpu) -> None:
     for rcx, expected in ((0, 3), (1, 2)):
         set_xmm1(cpu)

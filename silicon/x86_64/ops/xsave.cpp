@@ -54,7 +54,11 @@ Part xmm_registers(const Cpu& cpu) { return {160, cpu.in_long64() ? 416u : 288u}
 template <unsigned Alignment, class Whole>
 Linear area(Cpu& cpu, const Insn& in, Access access) {
     const Linear at = cpu.linear<Whole>(in, access);
-    if (at.ok && at.value % Alignment) return cpu.raise(vector_gp, 0), Linear{0, false};
+    if (!at.ok) return at;
+    // Also where no byte of its beginning is asked for.
+    if (cpu.in_long64() && !(cpu.canonical(at.value) && cpu.canonical(at.value + sizeof(Whole) - 1)))
+        return cpu.raise(in.seg == Seg::Ss ? vector_ss : vector_gp, 0), Linear{0, false};
+    if (at.value % Alignment) return cpu.raise(vector_gp, 0), Linear{0, false};
     return at;
 }
 
