@@ -29,12 +29,12 @@ u64 Generator::target(unsigned size_bytes) {
 
 // Words of memory that fit what is run: a way out for returns and indirect jumps, flags for POPF, state to load.
 void Generator::fill_patches(Draft& draft) {
-    using x86::flag::ac, x86::flag::tf, x86::flag::vm;
+    using x86::flag::tf, x86::flag::vm;
     Program& p = draft.program;
     if (draft.wants_operand && rng_.chance(90)) fill_operands(draft);
     const u64 stack = p.bits == 16 ? data_at + u16(p.before.gpr[rsp]) : p.before.gpr[rsp];
     if (draft.wants_flags && rng_.chance(90))
-        p.patch(stack, rng_.next() & x86::flag::all & ~(ac | vm | (rng_.chance(80) ? tf : 0)));
+        p.patch(stack, rng_.next() & x86::flag::all & ~(vm | (rng_.chance(80) ? tf : 0)));
     else if (draft.wants_target && rng_.chance(70)) p.patch(stack, way_out(draft.slot) - code_base(p.bits));
 }
 
@@ -148,6 +148,14 @@ void Generator::aim_memory(Draft& draft, const Decoded& d, const ZydisDecodedOpe
     if (mask == 0xffff'ffff && draft.program.bits == 64 && rng_.chance(50)) r.gpr[base] |= rng_.next() << 32;
     if (mask == 0xffff && rng_.chance(50)) r.gpr[base] |= rng_.next() & 0xffff'0000;
     draft.pinned |= 1u << base;
+}
+
+// Where AMD does not do as the SDM says there is nothing to judge.
+bool Generator::is_misaligned_sha(const Draft& draft, const Decoded& d) {
+    const auto& p = draft.program;
+    const ZydisDecodedOperand& operand = d.operands[1];
+    return d.insn.meta.isa_set == ZYDIS_ISA_SET_SHA && operand.type == ZYDIS_OPERAND_TYPE_MEMORY &&
+           operand_address(p, d, operand, p.step_address(unsigned(p.steps.size())) + d.insn.length) & 15;
 }
 
 void Generator::aim(Draft& draft, const Decoded& d) {

@@ -73,6 +73,7 @@ void Generator::fill_registers(Draft& draft) {
     static constexpr u64 flag_sets[] = {0, x86::flag::arithmetic};
     u64 flags = rng_.chance(66) ? rng_.pick(flag_sets) : rng_.next() & x86::flag::arithmetic;
     if (rng_.chance(30)) flags |= x86::flag::df;
+    if (rng_.chance(8)) flags |= x86::flag::ac;
     r.rflags = flags | x86::flag::always | x86::flag::intf;
     if (draft.program.bits == 64) return;
     for (u64& value : r.gpr) value = u32(value);
@@ -195,6 +196,7 @@ bool Generator::accept(Draft& draft, Step step) {
         const bool has_image = is_image_instruction(d.insn.mnemonic);
         if (has_image && !p.steps.empty()) return false;
         aim(draft, d);
+        if (is_misaligned_sha(draft, d) && rng_.chance(90)) return false;
         const u64 asked = p.before.gpr[x86::rdx] << 32 | u32(p.before.gpr[x86::rax]);
         if (is_extended_instruction(d.insn.mnemonic) && asked & foreign_components()) return false;
         const u64 count = p.before.gpr[rcx];

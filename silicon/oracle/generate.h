@@ -37,6 +37,7 @@ class Generator {
     void aim(Draft& draft, const Decoded& d);
     void aim_memory(Draft& draft, const Decoded& d, const ZydisDecodedOperand& operand);
     u64 target(unsigned size_bytes);
+    static bool is_misaligned_sha(const Draft& draft, const Decoded& d);
     u64 interesting();
     u64 immediate();
     void fill_registers(Draft& draft);

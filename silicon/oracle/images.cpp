@@ -112,8 +112,18 @@ static bool faults_in_image(const Program& program, const Result& host, const Re
     return (by_host && (by_soft || refuses(soft))) || (by_soft && refuses(host));
 }
 
+// Which of #AC, #GP and #SS an image that is not aligned gets. Intel SDM vol. 2A, "FXSAVE": #AC varies.
+static bool is_misaligned_image(const Program& program, const Result& host, const Result& soft) {
+    const auto refuses = [](u32 ending) {
+        return ending == x86::vector_gp || ending == x86::vector_ss || ending == x86::vector_ac;
+    };
+    const std::optional<u64> at = image_of(program);
+    return at && *at & 63 && refuses(host.ending) && refuses(soft.ending) && host.after.rip == program.before.rip &&
+           soft.after.rip == program.before.rip;
+}
+
 bool is_image_left_open(const Program& program, const Result& host, const Result& soft) {
-    return takes_any_header(program) || faults_in_image(program, host, soft);
+    return takes_any_header(program) || is_misaligned_image(program, host, soft) || faults_in_image(program, host, soft);
 }
 
 }  // namespace silicon::oracle

@@ -127,7 +127,6 @@ Verdict Judge::weigh(const Program& program, const Result& on_host, const Result
     if (on_soft.ending == timed_out || on_host.ending == escaped || went_astray(program, on_soft))
         return {Verdict::NotJudged, {}};
     Result host_result = on_host;
-    if (on_host.ending == x86::vector_ac) return {Verdict::NotJudged, {}};  // alignment checks: not built yet
     // Linux reports INT3 and INTO behind the instruction, as the processor pushes it; VMX on it.
     const bool trap = host_result.ending == x86::vector_bp || host_result.ending == x86::vector_of;
     const int step = program.step_at(host_result.after.rip);

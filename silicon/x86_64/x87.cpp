@@ -89,7 +89,7 @@ void X87Step::commit() {
 Outcome probe_x87_store(Cpu& cpu, const Insn& in, unsigned size_bytes) {
     const unsigned low_bytes = size_bytes < 8 ? size_bytes : 8, high_bytes = size_bytes - low_bytes;
     const Linear low = x87_part(cpu, in, 0, low_bytes, Access::Write);
-    if (!low.ok || !cpu.probe_write(low.value, low_bytes)) return Outcome::Stop;
+    if (!low.ok || cpu.misaligned(low.value, low_bytes) || !cpu.probe_write(low.value, low_bytes)) return Outcome::Stop;
     if (high_bytes == 0) return Outcome::Next;
     const Linear high = x87_part(cpu, in, low_bytes, high_bytes, Access::Write);
     return high.ok && cpu.probe_write(high.value, high_bytes) ? Outcome::Next : Outcome::Stop;

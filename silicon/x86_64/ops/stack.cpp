@@ -153,7 +153,7 @@ SILICON_INLINE Outcome enter_frame(Cpu& cpu, const Insn& in) {
     const u64 top = (cpu.gpr[rsp] - depth - u16(in.imm)) & mask;
     const Linear last = cpu.segment_linear(Seg::Ss, top, sizeof(T), Access::Write);
     if (!last.ok) return Outcome::Stop;
-    if (!cpu.probe_write(last.value, sizeof(T))) return cpu.stack_fault();
+    if (cpu.misaligned(last.value, sizeof(T)) || !cpu.probe_write(last.value, sizeof(T))) return cpu.stack_fault();
     cpu.set_gpr<T>(rbp, frame);
     cpu.set_sp(top);
     return worst;

@@ -100,6 +100,7 @@ Linear reach_image(Cpu& cpu, const Insn& in, unsigned count, Access access) {
         return at.ok && (access == Access::Write ? cpu.probe_write(at.value, size_bytes) : cpu.probe_read(at.value, size_bytes));
     };
     const Linear first = x87_part(cpu, in, 0, sizeof(Word), access);
+    if (first.ok && cpu.misaligned(first.value, sizeof(Word))) return {0, false};
     const unsigned last = count * sizeof(Word) - 1;
     return {first.value, reach(first, sizeof(Word)) && reach(x87_part(cpu, in, last, 1, access), 1)};
 }
