@@ -279,7 +279,7 @@ void inject(VcpuObject& vcpu, unsigned vector, std::optional<u32> error_code, un
 }
 
 void set_space(VcpuObject& vcpu, nb::object space) {
-    idle(vcpu).move_to(nb::cast<GuestMemory&>(space));
+    idle(vcpu).move_to(space.is_none() ? vcpu.home : nb::cast<GuestMemory&>(space));
     vcpu.space = std::move(space);
 }
 
@@ -364,7 +364,8 @@ void bind_state(nb::class_<VcpuObject>& cls) {
         .def("capability", &capability)
         .def("inject", &inject, nb::arg("vector"), nb::arg("error_code").none(), nb::arg("kind"))
         .def("translate", &translate, nb::arg("gva"), nb::arg("write") = false)
-        .def("set_space", &set_space, nb::arg("space"), nb::sig("def set_space(self, space: GuestMemory) -> None"))
+        .def("set_space", &set_space, nb::arg("space").none(),
+             nb::sig("def set_space(self, space: GuestMemory | None) -> None"), "None: the one that it begins in.")
         .def("invalidate_tlb", [](VcpuObject& v) { idle(v).forget_translations(); })
         .def("reset", [](VcpuObject& v) { idle(v).power_up(); })
         .def("set_breakpoint", [](VcpuObject& v, u64 gva, bool on) { idle(v).set_breakpoint(gva, on); })

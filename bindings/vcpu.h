@@ -12,10 +12,11 @@ namespace binding {
 
 struct VcpuObject {
     VcpuObject(silicon::GuestMemory& memory, silicon::Clock& clock, unsigned index, bool raw, silicon::apic::Interrupts* interrupts)
-        : cpu(memory, clock, index, raw) {
+        : home(memory), cpu(memory, clock, index, raw) {
         if (interrupts) cpu.attach(*interrupts);
     }
-    nb::object space;  // keeps the address space that it was moved to; `cpu` points into it, so it goes first
+    silicon::GuestMemory& home;  // the address space that it begins in
+    nb::object space;            // keeps the one that it was moved to; `cpu` points into it, so it goes first
     silicon::x86::Cpu cpu;
     std::atomic<bool> running{false};
     std::atomic<bool> closed{false};

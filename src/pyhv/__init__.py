@@ -30,6 +30,7 @@ from ._core.segments import Segment as Segment
 from ._core.segments import SegmentRegister as SegmentRegister
 from ._core.segments import Segments as Segments
 from ._core.segments import Table as Table
+from ._core.spaces import Space as Space
 from ._core.state import CpuState as CpuState
 from ._core.vcpu import VCpu as VCpu
 from ._core.virtual import Instruction as Instruction
@@ -106,6 +107,7 @@ __all__ = [
     "SegmentRegister",
     "Segments",
     "Table",
+    "Space",
     "CpuState",
     "VCpu",
     "Instruction",

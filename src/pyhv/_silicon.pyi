@@ -1,6 +1,6 @@
 """The software CPU, as the binding shows it to `pyhv.engines.soft`. No rule of the framework lives here."""
 
-from typing import Final, overload
+from typing import Any, Final, overload
 
 from typing_extensions import Buffer
 
@@ -127,6 +127,7 @@ class Cpu:
     def inject(self, vector: int, error_code: int | None, kind: int) -> None: ...  # kind: VMX interruption type
     def translate(self, gva: int, write: bool = False) -> int | None: ...  # GPA; None where the guest would fault
     def invalidate_tlb(self) -> None: ...
+    def set_space(self, space: Any) -> None: ...  # a GuestMemory; None: the one that it was made with
     def reset(self) -> None: ...  # the SDM's state after RESET
     def set_breakpoint(self, gva: int, on: bool) -> None: ...
     def set_watchpoint(self, gva: int, size_bytes: int, reads: bool, writes: bool, on: bool) -> bool: ...

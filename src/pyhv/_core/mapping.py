@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, SupportsIndex
 
 from .. import _silicon
 from ..addresses import GPA
-from ..errors import Closed, Denied, HvError
+from ..errors import Closed, Denied, HvError, NoResources
 from .checks import integer, permission
 from .host import require_mapped
 from .perm import Perm
@@ -118,6 +118,14 @@ class BorrowedRange:
     def released(self) -> None:
         """Let go of the owner."""
         self.keep = None
+
+
+def allocated(size: int) -> Mapping:
+    """A Mapping over zeroed memory of its own. Raises NoResources where the host does not give it."""
+    try:
+        return Mapping(None, size)
+    except (MemoryError, OSError) as failed:
+        raise NoResources(f"the host does not give {size:#x} bytes of memory: {failed}") from None
 
 
 def of_buffer(buffer: Buffer, size: SupportsIndex | None) -> Mapping:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, SupportsIndex
 
-from ..engines.base import EngineVm
+from ..engines.base import EngineSpace
 from ..errors import BadArgument, Fault, HvError, NoResources
 from .checks import integer, page_range, permission
 from .perm import Perm
@@ -44,13 +44,18 @@ class Region:
 
 
 class AddressSpace:
-    """The regions of one VM, in order. Every method may be called from any thread."""
+    """The regions of one space, in order. Every method may be called from any thread."""
 
-    def __init__(self, engine: EngineVm, page_bytes: int, gpa_bits: int) -> None:
+    def __init__(self, engine: EngineSpace, page_bytes: int, gpa_bits: int) -> None:
         self._engine = engine
         self._page, self._gpa_bits = page_bytes, gpa_bits
         self._regions: list[Region] = []
         self._lock = threading.RLock()
+
+    @property
+    def page_bytes(self) -> int:
+        """What mappings are multiples of."""
+        return self._page
 
     def check(self, at: SupportsIndex, size: SupportsIndex) -> tuple[int, int]:
         """A range as (GPA, bytes). Raises BadArgument where it is not whole pages inside the address space."""

@@ -24,6 +24,7 @@ from .msrs import Msrs
 from .registers import Registers
 from .rules import Rules
 from .segments import Segments
+from .spaces import ApicPages, Space
 from .state import CpuState, read_state, write_state
 from .virtual import Instruction
 
@@ -55,6 +56,8 @@ class VCpu:
         self._breakpoints: Breakpoints | None = None
         self._closed = False
         self._vmx_status: int | None = None
+        self._space = vm.space
+        self.apic_pages: Final = ApicPages()
         self._owner: weakref.ref[threads.ThreadToken] | None = None
         for name in _STRAIGHT:
             self.__dict__[name] = getattr(engine, name)
@@ -276,6 +279,23 @@ class VCpu:
         modes.enter_long(self, cr3, self.vm.gpa_bits)
 
     # Memory as the guest sees it.
+
+    @property
+    def space(self) -> Space:
+        """The guest-physical address space that it is in; setting it moves the vCPU, which is not to be running.
+
+        Raises BadArgument for a space of another VM or one that is closed, Unsupported. Apple: hv_vcpu_set_space.
+        """
+        return self._space
+
+    @space.setter
+    def space(self, space: Space) -> None:
+        self.vm.spaces.move(self, space)
+
+    def entered_space(self, space: Space) -> None:
+        """What follows from a move that is done; `space` calls this."""
+        self._space = space
+        self.apic_pages.watch(self)
 
     def translate(self, gva: SupportsIndex, *, write: bool = False) -> GPA | None:
         """The GPA behind a linear address, by the guest's own tables; None where the access would fault."""

@@ -45,17 +45,17 @@ def _pieces(vcpu: VCpu, gva: int, size: int) -> Iterator[tuple[int, int]]:
 def read(vcpu: VCpu, gva: SupportsIndex, size: SupportsIndex) -> bytes:
     """See `VCpu.read_virtual`."""
     pieces = _pieces(vcpu, integer("gva", gva), integer("size", size, high=1 << 40))
-    return b"".join(vcpu.vm.read(gpa, length) for gpa, length in pieces)
+    return b"".join(vcpu.space.read(gpa, length) for gpa, length in pieces)
 
 
 def write(vcpu: VCpu, gva: SupportsIndex, data: bytes) -> None:
     """See `VCpu.write_virtual`."""
     pieces = list(_pieces(vcpu, integer("gva", gva), len(data)))
     for gpa, length in pieces:
-        vcpu.vm.read(gpa, length)  # the whole range is there, or nothing is written
+        vcpu.space.read(gpa, length)  # the whole range is there, or nothing is written
     offset = 0
     for gpa, length in pieces:
-        vcpu.vm.write(gpa, data[offset : offset + length])
+        vcpu.space.write(gpa, data[offset : offset + length])
         offset += length
 
 

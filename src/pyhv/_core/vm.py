@@ -13,16 +13,17 @@ from ..engines import select
 from ..engines.base import Engine, EngineClock, EngineVcpu, EngineVm
 from ..errors import Busy, Closed, NoDevice, NoResources, Unsupported
 from . import entitled, threads
-from .checks import aligned, integer
+from .checks import integer
 from .closed import ClosedEngine
 from .cpuid import checked
 from .forks import after_fork_in_child, keep_for_good
 from .interrupts import Interrupts
-from .mapping import Mapping, of_buffer
+from .mapping import Mapping
 from .notifiers import Notifiers
 from .perm import Perm
 from .rules import RELAXED, Rules
-from .space import AddressSpace, HostOwner
+from .space import AddressSpace
+from .spaces import Space, Spaces
 from .vcpu import VCpu, own_vcpu_of_thread
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ class VirtualMachine:
             if rules.one_vm_per_process:
                 _require_no_other()
             self._engine: EngineVm = chosen.create_vm(ns_per_instruction, apic)
-            self.space: Final = AddressSpace(self._engine, chosen.page_bytes, chosen.gpa_bits)
+            regions = AddressSpace(self._engine, chosen.page_bytes, chosen.gpa_bits)
+            self.spaces: Final = Spaces(self, regions, chosen.max_spaces)
+            self._home: Final = self.spaces[0]
             _register(self)
 
     @property
@@ -106,30 +109,7 @@ class VirtualMachine:
         (`page_bytes`: 4096). Raises BadArgument, Denied (WRITE over read-only memory), HvError where something is
         mapped already. Nothing is changed then. Apple: hv_vm_map, since 10.10 (Intel), 11.0 (Apple silicon).
         """
-        self.require_open()
-        if host is None:
-            if size is None:
-                raise TypeError("map() takes a buffer, or a size for new memory: map(at=0, size=1 << 20)")
-            self.space.check(at, size)
-            mapping = self._allocate(integer("size", size))
-        else:
-            aligned("gpa", at, self.page_bytes)
-            mapping = of_buffer(host, size)
-        mapping.attach(self.space, at, perm)
-        return mapping
-
-    def _allocate(self, size: int) -> Mapping:
-        try:
-            return Mapping(None, size)
-        except (MemoryError, OSError) as failed:
-            raise NoResources(f"the host does not give {size:#x} bytes of memory: {failed}") from None
-
-    def map_host(
-        self, address: int, *, at: SupportsIndex, size: SupportsIndex, perm: SupportsIndex, keep: HostOwner
-    ) -> None:
-        """Back guest-physical addresses with memory of this process that `keep` answers for. Apple: hv_vm_map."""
-        self.require_open()
-        self.space.map(at, address, size, perm, keep)
+        return self.space.map(host, at=at, size=size, perm=perm)
 
     def unmap(self, *, at: SupportsIndex, size: SupportsIndex) -> None:
         """Take a range of whole pages away from the guest, parts of mappings too; holes in it are passed over.
@@ -137,20 +117,17 @@ class VirtualMachine:
         Returns when no vCPU can touch the pages any more. Raises BadArgument, HvError when nothing in it is mapped.
         Apple: hv_vm_unmap.
         """
-        self.require_open()
-        self.space.unmap(at, size)
+        self.space.unmap(at=at, size=size)
 
     def protect(self, *, at: SupportsIndex, size: SupportsIndex, perm: SupportsIndex) -> None:
         """Give the guest other rights on a range of whole, mapped pages. Takes effect for running vCPUs at once.
 
         Raises BadArgument, Denied, HvError where a page is not mapped; nothing is changed then. Apple: hv_vm_protect.
         """
-        self.require_open()
-        self.space.protect(at, size, perm)
+        self.space.protect(at=at, size=size, perm=perm)
 
     def read(self, gpa: SupportsIndex, size: SupportsIndex) -> bytes:
         """`size` bytes of guest-physical memory. Raises Fault where a page is not mapped."""
-        self.require_open()
         return self.space.read(gpa, size)
 
     def write(self, gpa: SupportsIndex, data: Buffer) -> None:
@@ -158,8 +135,25 @@ class VirtualMachine:
 
         Raises Fault (and writes nothing), Denied.
         """
+        self.space.write(gpa, data)
+
+    @property
+    def space(self) -> Space:
+        """The guest-physical address space in which vCPUs begin: what `map()` and its kin are about."""
+        return self._home
+
+    def add_space(self) -> Space:
+        """A further guest-physical address space, empty; `cpu.space = it` moves a vCPU there.
+
+        Raises NoResources beyond `spaces.most`, Unsupported where the engine has only one. Apple: hv_vm_space_create.
+        """
         self.require_open()
-        self.space.write(gpa, bytes(data))
+        return self.spaces.add(self)
+
+    def make_space(self, index: int) -> Space:
+        """The object of a new address space; `add_space()` calls this."""
+        engine = self._engine.add_space()
+        return Space(self, index, engine, AddressSpace(engine, self.page_bytes, self.gpa_bits))
 
     # vCPUs.
 
@@ -264,7 +258,7 @@ class VirtualMachine:
             vcpus = list(self._vcpus.values())
         self._stop([vcpu.shut("closed together with its VM, before this use") for vcpu in vcpus])
         self._vcpus.clear()
-        self.space.close()
+        self.spaces.close()
         self._engine.close()
         self._engine = cast(EngineVm, ClosedEngine(self._closed))  # vCPUs that are still held keep their own way to it
         _forget(self)
@@ -290,7 +284,7 @@ class VirtualMachine:
         self._closed = f"the VM was {why}"
         self._lock = threading.Lock()
         vcpus = list(self._vcpus.values())
-        keep_for_good([self._engine, self.space.abandon(), *(vcpu.shut(why, kick=False) for vcpu in vcpus)])
+        keep_for_good([self._engine, *self.spaces.abandon(), *(vcpu.shut(why, kick=False) for vcpu in vcpus)])
         self._engine = cast(EngineVm, ClosedEngine(self._closed))
         self._vcpus.clear()
 

@@ -77,6 +77,7 @@ class EngineVcpu(Protocol):
     def inject(self, vector: int, error_code: int | None, kind: int) -> None: ...
     def translate(self, gva: int, write: bool = False) -> int | None: ...
     def invalidate_tlb(self) -> None: ...
+    def set_space(self, space: EngineSpace | None) -> None: ...  # of the same VM; None: the one it begins with
     def reset(self) -> None: ...
 
     # The local APIC, in a VM that has them.
@@ -118,11 +119,8 @@ class EngineInterrupts(Protocol):
     def set_bus_hz(self, hz: int) -> None: ...
 
 
-class EngineVm(Protocol):
-    """One guest-physical address space and the vCPUs on it."""
-
-    clock: EngineClock
-    interrupts: EngineInterrupts | None  # None: made without
+class EngineSpace(Protocol):
+    """One guest-physical address space. Any thread."""
 
     def map(self, gpa: int, host: int, size: int, perm: int) -> None: ...
     def unmap(self, gpa: int, size: int) -> None: ...
@@ -130,6 +128,15 @@ class EngineVm(Protocol):
     def mapped_bytes(self, gpa: int, size: int) -> int: ...
     def read(self, gpa: int, size: int) -> bytes: ...
     def write(self, gpa: int, data: bytes) -> None: ...
+
+
+class EngineVm(EngineSpace, Protocol):
+    """The guest-physical address space that vCPUs begin in, and the vCPUs."""
+
+    clock: EngineClock
+    interrupts: EngineInterrupts | None  # None: made without
+
+    def add_space(self) -> EngineSpace: ...  # Unsupported where `max_spaces` is 1
     def vcpu(self, index: int, raw: bool) -> EngineVcpu: ...
     def close(self) -> None: ...
 
@@ -141,6 +148,7 @@ class Engine(Protocol):
     gpa_bits: int
     page_bytes: int
     max_vcpus: int
+    max_spaces: int  # guest-physical address spaces of a VM, with the one that it begins with
 
     def status(self) -> EngineStatus: ...
     # ns_per_instruction > 0: time is counted in instructions. apic: with interrupt controllers, or Unsupported

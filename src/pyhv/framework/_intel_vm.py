@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final, SupportsIndex
 from .._core import host
 from .._core.checks import integer
 from .._core.mapping import BorrowedRange
+from .._core.spaces import Space
 from ..errors import BadArgument, Unsupported
 from . import _intel_constants as c
-from ._process import create, max_vcpus, page_bytes, the_vm
+from ._process import create, max_spaces, max_vcpus, page_bytes, the_vm
 from ._status import implemented
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _MORE_RIGHTS: Final = (
 )
 
 
-def _known(flags: SupportsIndex, taken: int, refused: int, what: str) -> int:
+def known_flags(flags: SupportsIndex, taken: int, refused: int, what: str) -> int:
     """`flags` with bits of `taken` only. Unsupported for those of `refused`, BadArgument for bits that mean nothing."""
     number = integer("flags", flags)
     unknown = number & ~(int(taken) | int(refused))
@@ -45,14 +46,29 @@ def _known(flags: SupportsIndex, taken: int, refused: int, what: str) -> int:
     return number
 
 
+def rights_of(flags: SupportsIndex, what: str) -> int:
+    """What the guest may do, as hv_memory_flags_t; see `known_flags`."""
+    return known_flags(flags, _RIGHTS, _MORE_RIGHTS, what)
+
+
+def map_into(space: Space, uva: int | Buffer, gpa: SupportsIndex, size: SupportsIndex, rights: int) -> None:
+    """See hv_vm_map."""
+    if isinstance(uva, int):
+        address = integer("uva", uva)
+        space.map_host(address, at=gpa, size=size, perm=rights, keep=BorrowedRange(host.owner_of(address)))
+    else:
+        space.map(uva, at=gpa, size=size, perm=rights)
+
+
 @implemented
 def hv_capability(capability: SupportsIndex) -> int:
-    """A limit of this host: HV_CAP_VCPUMAX vCPUs a VM, HV_CAP_ADDRSPACEMAX address spaces. Works without a VM."""
+    """A limit of this host: HV_CAP_VCPUMAX vCPUs a VM, HV_CAP_ADDRSPACEMAX address spaces, the default one among
+    them. Works without a VM."""
     number = integer("capability", capability)
     if number == c.HV_CAP_VCPUMAX:
         return max_vcpus()
     if number == c.HV_CAP_ADDRSPACEMAX:
-        return 1  # the default one
+        return max_spaces()
     raise BadArgument(f"capability {number} is none; HV_CAP_VCPUMAX (0) and HV_CAP_ADDRSPACEMAX (1) are")
 
 
@@ -63,7 +79,7 @@ def hv_vm_create(flags: SupportsIndex) -> None:
     The mitigation bits are taken and change nothing: the software CPU does not speculate. HV_VM_ACCEL_APIC gives it
     interrupt controllers, and HLT waits inside hv_vcpu_run_until. Bits without a meaning are HV_BAD_ARGUMENT.
     """
-    known = _known(flags, _MITIGATIONS | c.HV_VM_ACCEL_APIC, 0, "hv_vm_create")
+    known = known_flags(flags, _MITIGATIONS | c.HV_VM_ACCEL_APIC, 0, "hv_vm_create")
     create(bool(known & c.HV_VM_ACCEL_APIC))
 
 
@@ -82,13 +98,7 @@ def hv_vm_map(uva: int | Buffer, gpa: SupportsIndex, size: SupportsIndex, flags:
     HV_DENIED: HV_MEMORY_WRITE over host memory that is not writable. HV_ERROR: something is mapped there, or a buffer
     is too small.
     """
-    vm = the_vm()
-    rights = _known(flags, _RIGHTS, _MORE_RIGHTS, "hv_vm_map")
-    if isinstance(uva, int):
-        address = integer("uva", uva)
-        vm.map_host(address, at=gpa, size=size, perm=rights, keep=BorrowedRange(host.owner_of(address)))
-    else:
-        vm.map(uva, at=gpa, size=size, perm=rights)
+    map_into(the_vm().space, uva, gpa, size, rights_of(flags, "hv_vm_map"))
 
 
 @implemented
@@ -100,8 +110,7 @@ def hv_vm_unmap(gpa: SupportsIndex, size: SupportsIndex) -> None:
 @implemented
 def hv_vm_protect(gpa: SupportsIndex, size: SupportsIndex, flags: SupportsIndex) -> None:
     """Change the guest's rights on whole mapped pages; 0 takes all. HV_ERROR when one of them is not mapped."""
-    vm = the_vm()
-    vm.protect(at=gpa, size=size, perm=_known(flags, _RIGHTS, _MORE_RIGHTS, "hv_vm_protect"))
+    the_vm().protect(at=gpa, size=size, perm=rights_of(flags, "hv_vm_protect"))
 
 
 @implemented
@@ -110,7 +119,7 @@ def hv_vm_allocate(size: SupportsIndex, flags: SupportsIndex) -> int:
 
     HV_BAD_ARGUMENT for size 0, part of a page, unknown flags.
     """
-    _known(flags, c.HV_ALLOCATE_DEFAULT, 0, "hv_vm_allocate")
+    known_flags(flags, c.HV_ALLOCATE_DEFAULT, 0, "hv_vm_allocate")
     return host.allocate(size, page_bytes())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, SupportsIndex
 
-from .._core.checks import U64, integer
+from .._core.checks import U64, aligned, integer
 from ..arch.x86_64.vmcs import CONTROL_WORDS, Cap, Vmcs
 from ..errors import BadArgument
 from ._process import capability, own_vcpu, page_bytes
@@ -67,14 +67,23 @@ def hv_vmx_vcpu_get_cap_write_vmcs(vcpu: SupportsIndex, field: SupportsIndex) ->
 
 @implemented
 def hv_vmx_vcpu_set_apic_address(vcpu: SupportsIndex, gpa: SupportsIndex) -> None:
-    """The guest-physical page of the local APIC: with CPU_BASED2_VIRTUAL_APIC its accesses are exit reason 44.
+    """The page of the local APIC in the default address space.
 
-    HV_BAD_ARGUMENT for an address that is not a multiple of 4096.
+    With CPU_BASED2_VIRTUAL_APIC its accesses are exit reason 44. HV_BAD_ARGUMENT for an address that is not
+    a multiple of 4096.
     """
-    cpu, address = own_vcpu(vcpu), integer("gpa", gpa)
-    if address % page_bytes():
-        raise BadArgument(f"gpa {address:#x} is not a multiple of {page_bytes()}")
-    cpu.engine.write_vmcs(Vmcs.APIC_ACCESS, address)
+    cpu = own_vcpu(vcpu)
+    cpu.apic_pages.set(cpu, cpu.vm.space, aligned("gpa", gpa, page_bytes()))
+
+
+@implemented
+def hv_vmx_vcpu_set_apic_address_space(vcpu: SupportsIndex, asid: SupportsIndex, gpa: SupportsIndex) -> None:
+    """The page of the local APIC while the vCPU is in one address space; each has its own, or none.
+
+    HV_BAD_ARGUMENT for an address that is not a multiple of 4096, or an id that is none.
+    """
+    cpu = own_vcpu(vcpu)
+    cpu.apic_pages.set(cpu, cpu.vm.spaces[asid], aligned("gpa", gpa, page_bytes()))
 
 
 @implemented

@@ -23,6 +23,11 @@ def max_vcpus() -> int:
     return engine_for(STRICT).max_vcpus
 
 
+def max_spaces() -> int:
+    """The most address spaces that a VM of this process can have."""
+    return engine_for(STRICT).max_spaces
+
+
 def page_bytes() -> int:
     """A host page."""
     return engine_for(STRICT).page_bytes

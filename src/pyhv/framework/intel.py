@@ -46,14 +46,7 @@ from ._intel_exit_info import hv_vcpu_exit_ioapic_eoi as hv_vcpu_exit_ioapic_eoi
 from ._intel_exit_info import hv_vcpu_exit_startup_ap as hv_vcpu_exit_startup_ap
 from ._intel_later import hv_vcpu_enable_managed_msr as hv_vcpu_enable_managed_msr
 from ._intel_later import hv_vcpu_set_msr_access as hv_vcpu_set_msr_access
-from ._intel_later import hv_vcpu_set_space as hv_vcpu_set_space
-from ._intel_later import hv_vm_map_space as hv_vm_map_space
-from ._intel_later import hv_vm_protect_space as hv_vm_protect_space
-from ._intel_later import hv_vm_space_create as hv_vm_space_create
-from ._intel_later import hv_vm_space_destroy as hv_vm_space_destroy
-from ._intel_later import hv_vm_unmap_space as hv_vm_unmap_space
 from ._intel_later import hv_vmx_vcpu_read_shadow_vmcs as hv_vmx_vcpu_read_shadow_vmcs
-from ._intel_later import hv_vmx_vcpu_set_apic_address_space as hv_vmx_vcpu_set_apic_address_space
 from ._intel_later import hv_vmx_vcpu_set_shadow_access as hv_vmx_vcpu_set_shadow_access
 from ._intel_later import hv_vmx_vcpu_write_shadow_vmcs as hv_vmx_vcpu_write_shadow_vmcs
 from ._intel_msr import hv_vcpu_enable_native_msr as hv_vcpu_enable_native_msr
@@ -62,6 +55,12 @@ from ._intel_msr import hv_vcpu_write_msr as hv_vcpu_write_msr
 from ._intel_msr import hv_vmx_get_msr_info as hv_vmx_get_msr_info
 from ._intel_notifiers import hv_vm_add_pio_notifier as hv_vm_add_pio_notifier
 from ._intel_notifiers import hv_vm_remove_pio_notifier as hv_vm_remove_pio_notifier
+from ._intel_space import hv_vcpu_set_space as hv_vcpu_set_space
+from ._intel_space import hv_vm_map_space as hv_vm_map_space
+from ._intel_space import hv_vm_protect_space as hv_vm_protect_space
+from ._intel_space import hv_vm_space_create as hv_vm_space_create
+from ._intel_space import hv_vm_space_destroy as hv_vm_space_destroy
+from ._intel_space import hv_vm_unmap_space as hv_vm_unmap_space
 from ._intel_timer import hv_tsc_clock as hv_tsc_clock
 from ._intel_timer import hv_vcpu_set_tsc_relative as hv_vcpu_set_tsc_relative
 from ._intel_timer import hv_vm_sync_tsc as hv_vm_sync_tsc
@@ -92,6 +91,7 @@ from ._intel_vmcs import hv_vmx_read_capability as hv_vmx_read_capability
 from ._intel_vmcs import hv_vmx_vcpu_get_cap_write_vmcs as hv_vmx_vcpu_get_cap_write_vmcs
 from ._intel_vmcs import hv_vmx_vcpu_read_vmcs as hv_vmx_vcpu_read_vmcs
 from ._intel_vmcs import hv_vmx_vcpu_set_apic_address as hv_vmx_vcpu_set_apic_address
+from ._intel_vmcs import hv_vmx_vcpu_set_apic_address_space as hv_vmx_vcpu_set_apic_address_space
 from ._intel_vmcs import hv_vmx_vcpu_write_vmcs as hv_vmx_vcpu_write_vmcs
 from ._status import IMPLEMENTED as IMPLEMENTED
 from ._status import LATER as LATER

@@ -30,6 +30,7 @@ _MODULES: Final = (
     "strict_state",
     "strict_apic",
     "strict_notifiers",
+    "strict_spaces",
 )
 _found: Final[list[Promise]] = []
 

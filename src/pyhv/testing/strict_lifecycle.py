@@ -231,4 +231,4 @@ def option_bits_are_checked(engine: str) -> None:
 @promise
 def what_is_not_there_yet_says_so(engine: str) -> None:
     """1.16: functions that pyhv does not have return HV_UNSUPPORTED by name."""
-    fails(hv.HV_UNSUPPORTED, hv.hv_vm_space_create, "hv_vm_space_create")
+    fails(hv.HV_UNSUPPORTED, lambda: hv.hv_vcpu_enable_managed_msr(0, 0x1C8, True), "managed_msr")

@@ -16,6 +16,7 @@ class AppleEngine:
     gpa_bits = 0
     page_bytes = 16384
     max_vcpus = 0
+    max_spaces = 0
 
     def status(self) -> EngineStatus:
         """Why it does not work here."""

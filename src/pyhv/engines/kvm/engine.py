@@ -20,6 +20,7 @@ class KvmEngine:
     gpa_bits = 0
     page_bytes = 4096
     max_vcpus = 0
+    max_spaces = 0
 
     def status(self) -> EngineStatus:
         """Why it does not work here."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ... import _silicon
 from ...arch.x86_64.vmcs import CAPABILITY_WORDS
-from ..base import EngineClock, EngineInterrupts, EngineStatus, EngineVcpu, EngineVm
+from ..base import EngineClock, EngineInterrupts, EngineSpace, EngineStatus, EngineVcpu, EngineVm
 
 
 class SoftVm:
@@ -27,6 +27,10 @@ class SoftVm:
         self.read = memory.read
         self.write = memory.write
 
+    def add_space(self) -> EngineSpace:
+        """Another memory, for vCPUs that are sent there."""
+        return _silicon.GuestMemory()
+
     def vcpu(self, index: int, raw: bool) -> EngineVcpu:
         """A fresh vCPU on this memory and clock."""
         return _silicon.Cpu(self._memory, self._clock, index, raw, self._interrupts)
@@ -42,6 +46,7 @@ class SoftEngine:
     gpa_bits = _silicon.GuestMemory.GPA_BITS
     page_bytes = 4096
     max_vcpus = 64
+    max_spaces = 64
 
     def status(self) -> EngineStatus:
         """It works wherever pyhv was built."""
@@ -54,6 +59,7 @@ class SoftEngine:
             "time counted in instructions",
             "instruction trace",
             "breakpoints and watchpoints",
+            "64 address spaces a VM",
             "interrupt controllers (local APIC, I/O APIC, 8259)",
         )
         return EngineStatus(self.name, True, "", abilities)
