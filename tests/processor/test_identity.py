@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from pyhv import AccessRights, Cr0, Exception, Exit, Halted, MonitorTrap, Segment
+from pyhv import AccessRights, Cr0, Exception, Exit, Halted, MonitorTrap, PortIn, Segment
 from pyhv.arch.x86_64.registers import Reg
 
 from .machine import CODE, DATA, GDT, TABLES, Guest, guest
@@ -150,6 +150,17 @@ def test_alignment_comes_before_the_page_fault() -> None:
         assert step(g, "8b03", 3) == Exception(ALIGN, 0, None)
         g.cpu.regs.rbx = 0x7000_0000
         assert step(g, "8b03", 3) == Exception(PF, 4, 0x7000_0000)  # type: ignore[arg-type]
+
+
+def test_ins_checks_alignment_before_the_port_is_read() -> None:
+    """What a device gave would be lost."""
+    with guest() as g:
+        g.cpu.regs.cr0 = Cr0(g.cpu.regs.cr0).replace(am=1)
+        g.cpu.regs.rflags = 2 | AC | 3 << 12
+        g.cpu.regs.rdi, g.cpu.regs.rdx = DATA + 1, 0x80
+        assert step(g, "6d", 3) == Exception(ALIGN, 0, None)  # insd
+        g.cpu.regs.rdi = DATA
+        assert step(g, "6d", 3) == PortIn(0x80, 4, 1)
 
 
 def test_the_guest_asks_which_microcode_update_it_runs() -> None:

@@ -40,10 +40,10 @@ Linear destination(Cpu& cpu, const Insn& in, Access access) {
     return cpu.segment_linear(Seg::Es, register_of(cpu, in, rdi), sizeof(T), access);
 }
 
-// The second operand is outside its segment; but a page fault of the first one, which is read before, comes first.
+// The second operand is outside its segment; but faults of the first one, which is read before, come first.
 template <class T>
 Outcome second_refused(Cpu& cpu, u64 first) {
-    (void)cpu.probe_read(first, sizeof(T));
+    if (!cpu.misaligned(first, sizeof(T))) (void)cpu.probe_read(first, sizeof(T));
     return Outcome::Stop;
 }
 
@@ -261,7 +261,7 @@ Outcome input_string(Cpu& cpu, const Insn& in) {
     const u32 form = form_string | (K == Rep::None ? 0 : form_rep);
     const auto once = [&] {
         const Linear to = destination<T>(cpu, in, Access::Write);
-        if (!to.ok || !cpu.probe_write(to.value, sizeof(T))) return Outcome::Stop;
+        if (!to.ok || cpu.misaligned(to.value, sizeof(T)) || !cpu.probe_write(to.value, sizeof(T))) return Outcome::Stop;
         const u32 count = K == Rep::None ? 1 : u32(std::min<u64>(register_of(cpu, in, rcx), ~u32{0}));
         const Slow v = cpu.port_in(port, sizeof(T), cpu.rflags & flag::df ? 1 : count, form);
         cpu.note_string_exit(in, to.value);
