@@ -18,6 +18,7 @@ class EngineStatus:
     reason: str
     abilities: Sequence[str] = field(default_factory=tuple)
     denied: bool = False  # it would work, but this process may not use it
+    fast: bool = True  # False: it works, but another one does better unless it is named
 
 
 class EngineClock(Protocol):
@@ -145,11 +146,12 @@ class Engine(Protocol):
     """A way to run guests: `soft`, `kvm`, `apple`."""
 
     name: ClassVar[str]
-    gpa_bits: int
     page_bytes: int
     max_vcpus: int
     max_spaces: int  # guest-physical address spaces of a VM, with the one that it begins with
 
+    @property
+    def gpa_bits(self) -> int: ...
     def status(self) -> EngineStatus: ...
     # ns_per_instruction > 0: time is counted in instructions. apic: with interrupt controllers, or Unsupported
     def create_vm(self, ns_per_instruction: float = 0.0, apic: bool = False) -> EngineVm: ...

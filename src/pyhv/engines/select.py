@@ -14,8 +14,8 @@ from .soft import SoftEngine
 ENGINES: Final[dict[str, Engine]] = {engine.name: engine for engine in (SoftEngine(), KvmEngine(), AppleEngine())}
 """Every engine by name, whether it works here or not."""
 
-_PREFERRED: Final = ("soft",)
-"""The order in which `engine=None` looks. KVM comes before soft as soon as its probe can say that it is fast."""
+_PREFERRED: Final = ("kvm", "soft")
+"""The order in which `engine=None` looks; what is not fast is passed over."""
 
 VARIABLE: Final = "PYHV_ENGINE"
 
@@ -54,6 +54,7 @@ def _working(name: str) -> Engine:
 
 def _best() -> Engine:
     for name in _PREFERRED:
-        if ENGINES[name].status().works:
+        status = ENGINES[name].status()
+        if status.works and status.fast:
             return ENGINES[name]
     raise EngineUnavailable("no engine works here; `hv engines` says why, engine by engine")

@@ -1,3 +1,3 @@
-"""KVM as an engine: its entry says honestly what this machine has, and that this version cannot use it yet."""
+"""KVM as an engine: Linux's own hypervisor, in Python over ioctl."""
 
 from .engine import KvmEngine as KvmEngine

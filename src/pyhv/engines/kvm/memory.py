@@ -1,0 +1,138 @@
+"""Guest-physical memory: the table of all rights, and the memory slots that KVM has for some of them.
+
+A slot can be readable, writable and executable, or all but writable. Memory with other rights has no slot: each
+access of the guest then comes to the engine, which looks at the table (`GuestMemory`, the software CPU's own).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fcntl import ioctl
+from typing import Final
+
+from ... import _silicon
+from ...errors import NoResources
+from . import abi
+
+_READ, _WRITE, _EXEC = 1, 2, 4
+_SLOT_FLAGS: Final = {_READ | _WRITE | _EXEC: 0, _READ | _EXEC: abi.MEM_READONLY}
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Memory with the same rights; `slot` is None where KVM has none for them."""
+
+    gpa: int
+    host: int
+    size: int
+    perm: int
+    slot: int | None
+
+    @property
+    def end(self) -> int:
+        """The GPA behind it."""
+        return self.gpa + self.size
+
+
+class KvmMemory:
+    """The guest-physical address space of one VM."""
+
+    def __init__(self, vm_fd: int, slots: int) -> None:
+        self._fd, self._most = vm_fd, slots
+        self._pieces: list[Piece] = []
+        self._free: list[int] = []
+        self._used = 0
+        self._lock = threading.Lock()
+        self.table = table = _silicon.GuestMemory()
+        self.mapped_bytes = table.mapped_bytes
+        self.read = table.read
+        self.write = table.write
+
+    def map(self, gpa: int, host: int, size: int, perm: int) -> None:
+        """Back a range with host memory."""
+        with self._lock:
+            self.table.map(gpa, host, size, perm)
+            try:
+                self._add(gpa, host, size, perm)
+            except NoResources:
+                self.table.unmap(gpa, size)
+                raise
+
+    def unmap(self, gpa: int, size: int) -> None:
+        """Take a range away; no vCPU touches it any more when this returns."""
+        with self._lock:
+            self.table.unmap(gpa, size)
+            self._cut(gpa, gpa + size)
+
+    def protect(self, gpa: int, size: int, perm: int) -> None:
+        """Give a range other rights."""
+        with self._lock:
+            self.table.protect(gpa, size, perm)
+            for piece in self._cut(gpa, gpa + size):
+                self._add(piece.gpa, piece.host, piece.size, perm)
+
+    def load(self, gpa: int, size: int) -> bytes | None:
+        """What an access without a slot reads; None where the guest may not, or nothing is mapped."""
+        return self.table.read(gpa, size) if self._allows(gpa, _READ) else None
+
+    def store(self, gpa: int, data: bytes) -> bool:
+        """Do an access without a slot; False where the guest may not, or nothing is mapped."""
+        if not self._allows(gpa, _WRITE):
+            return False
+        self.table.write(gpa, data)
+        return True
+
+    def _allows(self, gpa: int, right: int) -> bool:
+        found = self.table.lookup(gpa)
+        return found is not None and bool(found[1] & right)
+
+    def _cut(self, first: int, end: int) -> list[Piece]:
+        """Take `first` … `end` out of all pieces, and return what was there."""
+        hit = [piece for piece in self._pieces if piece.gpa < end and first < piece.end]
+        gone = []
+        for piece in hit:
+            self._drop(piece)
+            inside = _part(piece, max(first, piece.gpa), min(end, piece.end))
+            gone.append(inside)
+            for rest in _around(piece, inside):
+                self._add(rest.gpa, rest.host, rest.size, rest.perm)
+        return gone
+
+    def _add(self, gpa: int, host: int, size: int, perm: int) -> None:
+        slot = None
+        if perm in _SLOT_FLAGS:
+            slot = self._take_slot()
+            self._set(slot, _SLOT_FLAGS[perm], gpa, size, host)
+        self._pieces.append(Piece(gpa, host, size, perm, slot))
+
+    def _drop(self, piece: Piece) -> None:
+        self._pieces.remove(piece)
+        if piece.slot is not None:
+            self._set(piece.slot, 0, piece.gpa, 0, piece.host)
+            self._free.append(piece.slot)
+
+    def _take_slot(self) -> int:
+        if self._free:
+            return self._free.pop()
+        if self._used == self._most:
+            raise NoResources(
+                f"KVM has {self._most} memory slots for a VM, and all are taken: map fewer, larger ranges"
+            )
+        self._used += 1
+        return self._used - 1
+
+    def _set(self, slot: int, flags: int, gpa: int, size: int, host: int) -> None:
+        ioctl(self._fd, abi.Ioctl.SET_USER_MEMORY_REGION, abi.USER_MEMORY_REGION.pack(slot, flags, gpa, size, host))
+
+
+def _part(piece: Piece, first: int, end: int) -> Piece:
+    return Piece(first, piece.host + first - piece.gpa, end - first, piece.perm, None)
+
+
+def _around(piece: Piece, inside: Piece) -> Iterator[Piece]:
+    if piece.gpa < inside.gpa:
+        yield _part(piece, piece.gpa, inside.gpa)
+    if inside.end < piece.end:
+        yield _part(piece, inside.end, piece.end)

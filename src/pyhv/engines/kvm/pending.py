@@ -1,0 +1,91 @@
+"""An access that KVM has reported and not finished: what it waits for, and where its value goes in kvm_run."""
+
+from __future__ import annotations
+
+from operator import index
+from typing import Final
+
+from ...errors import BadArgument
+from ...exits import Exit, MmioLoad, MsrRead, MsrWrite, PortIn
+from . import abi
+
+_WAITING: Final = (PortIn, MmioLoad, MsrRead, MsrWrite)
+
+
+class Pending:
+    """The access of one exit. `waits` until it has its whole value; posted ones never do."""
+
+    __slots__ = ("_at", "_given", "_run", "exit", "msr_reason", "waits")
+
+    def __init__(self, found: Exit, run: memoryview) -> None:
+        self.exit, self._run = found, run
+        self.waits = isinstance(found, _WAITING)
+        self._given = 0
+        self._at = abi.MMIO_DATA_AT
+        self.msr_reason = 0
+        if isinstance(found, PortIn):
+            self._at = abi.IO.unpack_from(run, abi.UNION_AT)[4]
+        elif isinstance(found, MsrRead | MsrWrite):
+            self._at = abi.MSR_DATA_AT
+            self.msr_reason = abi.MSR.unpack_from(run, abi.UNION_AT)[1]
+            run[abi.UNION_AT] = 0
+
+    @property
+    def posted(self) -> bool:
+        """It was done when it was reported."""
+        return not isinstance(self.exit, _WAITING)
+
+    def answer(self, value: int | bytes | None) -> Exit | None:
+        """Take a value. An exit comes back where it was only a part of what a REP INS asks for."""
+        found = self.exit
+        if isinstance(found, MsrWrite) != (value is None):
+            write = isinstance(found, MsrWrite)
+            raise BadArgument(
+                "an MsrWrite is accepted by answer() without a value"
+                if write
+                else "answer() needs the value that was read"
+            )
+        if isinstance(found, PortIn):
+            return self._port(found, value if isinstance(value, bytes) else self._number(value, found.size_bytes))
+        if isinstance(value, bytes):
+            raise BadArgument("only a PortIn is answered with bytes")
+        if value is not None:
+            data = self._number(value, found.size_bytes if isinstance(found, MmioLoad) else 8)
+            self._run[self._at : self._at + len(data)] = data
+        self.waits = False
+        return None
+
+    def refuse(self) -> None:
+        """#GP(0) for an MSR access."""
+        if not isinstance(self.exit, MsrRead | MsrWrite):
+            raise BadArgument("only MsrRead and MsrWrite can be refused")
+        self._run[abi.UNION_AT] = 1
+        self.waits = False
+
+    def blank(self) -> None:
+        """Take zeros: the instruction is about to be forgotten."""
+        if self.waits and not isinstance(self.exit, MsrWrite):
+            size = {MmioLoad: 8, MsrRead: 8}.get(type(self.exit), 0)
+            self._run[self._at : self._at + size] = bytes(size)
+        self.waits = False
+
+    def _port(self, found: PortIn, data: bytes) -> Exit | None:
+        left = found.count * found.size_bytes - self._given
+        if not data or len(data) % found.size_bytes or len(data) > left:
+            raise BadArgument(
+                f"an answer of {len(data)} bytes: whole items of {found.size_bytes} bytes would do, at most {left}"
+            )
+        at = self._at + self._given
+        self._run[at : at + len(data)] = data
+        self._given += len(data)
+        if len(data) == left:
+            self.waits = False
+            return None
+        return PortIn(found.port, found.size_bytes, (left - len(data)) // found.size_bytes)
+
+    @staticmethod
+    def _number(value: object, size: int) -> bytes:
+        number = index(value)  # type: ignore[arg-type]
+        if not 0 <= number < 1 << 8 * size:
+            raise BadArgument(f"answer {number} does not fit in {size} unsigned bytes")
+        return number.to_bytes(size, "little")

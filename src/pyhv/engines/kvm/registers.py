@@ -1,0 +1,329 @@
+"""The state of a vCPU as the engine protocol names it: every id is the twin's, brought up to date when it is asked."""
+
+from __future__ import annotations
+
+from fcntl import ioctl
+from typing import TYPE_CHECKING, Final
+
+from ... import _silicon
+from ...arch.x86_64.registers import GENERAL, Reg
+from ...arch.x86_64.vmcs import CONTROL_WORDS, CpuBased, Vmcs
+from ...errors import BadArgument, Unsupported
+from ...exits import BadGuestState, Exit
+from . import abi
+from .abi import Ioctl
+from .capabilities import capability
+from .exits import exit_of
+from .no_apic import NoApic
+from .pending import Pending
+from .state import STATE_MSRS, General, System, read_msr, write_msr
+
+if TYPE_CHECKING:
+    from ..base import EngineSpace
+    from .vm import KvmVm, Seat
+
+_GENERAL: Final = frozenset(int(reg) for reg in GENERAL)
+_RIP: Final = int(Reg.RIP)
+_GUEST_RIP: Final = 0x681E
+_NO_INTERCEPT: Final = {
+    int(Vmcs.EXCEPTION_BITMAP): "exceptions",
+    int(Vmcs.CR0_MASK): "changes of CR0",
+    int(Vmcs.CR4_MASK): "changes of CR4",
+    int(Vmcs.TSC_OFFSET): "a TSC of its own (write MSR TSC instead)",
+}
+_TWIN_MSRS: Final = frozenset(STATE_MSRS)
+
+
+def _is_exit_information(field: int) -> bool:
+    """Read-only data. SDM vol. 3D, "Field Encoding in VMCS": bits 11:10 are 1."""
+    return field >> 10 & 3 == 1
+
+
+class RegisterFile(NoApic):
+    """State access; `KvmVcpu` adds running."""
+
+    def __init__(self, vm: KvmVm, seat: Seat, twin: _silicon.Cpu) -> None:
+        self.vm, self.seat, self.twin = vm, seat, twin
+        self.fd, self.kvm_run = seat.fd, seat.run
+        self._general = General(seat.fd, twin)
+        self._system = System(seat.fd, twin, vm.msrs, seat.run)
+        self._stale = self._stale_system = False
+        self._dirty = self._dirty_system = True
+        self._pending: Pending | None = None
+        self._queued: Exit | None = None
+        self._twin_waits = self._unknown_exits = False
+        self._exiting_msrs: set[int] = set()
+        self._closed = ""
+
+    def _idle(self) -> None:
+        raise NotImplementedError
+
+    def _pending_exit(self) -> Pending:
+        if self._pending is None:
+            raise BadArgument("no exit waits for an answer")
+        return self._pending
+
+    # Between KVM and the twin.
+
+    def settle(self) -> Exit | None:
+        """Let KVM finish what is posted or answered, without going on. An exit: the next piece of the same access."""
+        while self._pending is not None and not self._pending.waits:
+            self._pending = None
+            self._stale = self._stale_system = True
+            self.kvm_run[abi.IMMEDIATE_EXIT_AT] = 1
+            try:
+                ioctl(self.fd, Ioctl.RUN, 0)
+            except InterruptedError:
+                return None
+            finally:
+                self.kvm_run[abi.IMMEDIATE_EXIT_AT] = 0
+            found = self._meaning(exit_of(self.kvm_run))
+            if found is not None:
+                return found
+        return None
+
+    def _meaning(self, found: Exit) -> Exit | None:
+        raise NotImplementedError
+
+    def pull(self) -> None:
+        """The twin's general registers are the guest's."""
+        if self._pending is not None and self._pending.posted:
+            self._queued = self.settle()
+        if self._stale:
+            self._general.pull()
+            self._stale = False
+
+    def pull_all(self) -> None:
+        """The twin is the guest."""
+        self.pull()
+        if self._stale_system:
+            self._system.pull()
+            self._stale_system = False
+
+    def touch_all(self) -> None:
+        """The twin is about to be changed."""
+        self.pull_all()
+        self._dirty = self._dirty_system = True
+
+    def forget_access(self) -> None:
+        """The instruction that waits is not to be finished: let KVM finish it with zeros, then undo it."""
+        if self._pending is None or self._pending.posted:
+            return
+        self.touch_all()
+        while self._pending is not None:
+            self._pending.blank()
+            self.settle()
+        self._stale = self._stale_system = False
+        self._queued = None
+
+    def _ready(self) -> Exit | None:
+        """Before KVM_RUN: KVM's state is the twin's. An exit: it cannot be entered."""
+        if not self._dirty and not self._dirty_system:
+            return None
+        if self._pending is not None:  # KVM drops an access whose registers are set meanwhile
+            found = self._general.merge(self.settle)
+            self._stale = False
+            self._stale_system &= not self._dirty_system
+            if found is not None:
+                return found
+        if self._dirty_system:
+            problem = self.twin.state_problem()
+            if problem:
+                return BadGuestState(problem)
+            self._system.push()
+            self._dirty_system = False
+            window = self.twin.read_vmcs(Vmcs.CPU_BASED) & CpuBased.INTERRUPT_WINDOW
+            self.kvm_run[abi.REQUEST_WINDOW_AT] = 1 if window else 0
+        if self._dirty:
+            self._general.push()
+            self._dirty = False
+        return None
+
+    # The protocol.
+
+    def read_register(self, reg: int) -> int:
+        """A register by its HV_X86_ number."""
+        self._idle()
+        self.pull() if reg in _GENERAL else self.pull_all()
+        return self.twin.read_register(reg)
+
+    def write_register(self, reg: int, value: int) -> None:
+        """Set one."""
+        self._idle()
+        if reg == _RIP:
+            self.forget_access()
+        if reg in _GENERAL:
+            self.pull()
+            self._dirty = True
+        else:
+            self.touch_all()
+        self.twin.write_register(reg, value)
+
+    def read_vmcs(self, field: int) -> int:
+        """A VMCS field: guest state and controls; KVM keeps no exit information."""
+        self._idle()
+        value = self.twin.read_vmcs(field)
+        if _is_exit_information(field):
+            raise Unsupported(f"the kvm engine keeps no VMCS exit information (field {field:#x}); the exit has it all")
+        if not self._stale and not self._stale_system:
+            return value
+        self.pull_all()
+        return self.twin.read_vmcs(field)
+
+    def write_vmcs(self, field: int, value: int) -> None:
+        """Set one. Unsupported where KVM cannot do what it asks for."""
+        self._idle()
+        if value and field in _NO_INTERCEPT:
+            raise Unsupported(f"KVM cannot intercept {_NO_INTERCEPT[field]}; the soft engine does")
+        if field in CONTROL_WORDS:
+            _check_control(field, value, self.capability(CONTROL_WORDS[Vmcs(field)]))
+        if field == _GUEST_RIP:
+            self.forget_access()
+        self.touch_all()
+        self.twin.write_vmcs(field, value)
+
+    def read_msr(self, msr: int) -> int:
+        """An MSR: KeyError where there is none."""
+        self._idle()
+        return self.read_own_msr(msr)
+
+    def write_msr(self, msr: int, value: int) -> None:
+        """Set one."""
+        self._idle()
+        self.write_own_msr(msr, value)
+
+    def read_own_msr(self, msr: int) -> int:
+        """For the guest too."""
+        known = self._has_msr(msr)
+        if not known:
+            found = read_msr(self.fd, msr)
+            if found is None:
+                raise KeyError("no such MSR")
+            return found
+        if msr == 0x10:
+            return read_msr(self.fd, msr) or 0
+        self.pull_all()
+        return self.twin.read_msr(msr)
+
+    def write_own_msr(self, msr: int, value: int) -> None:
+        """For the guest too."""
+        if msr == 0x10 or not self._has_msr(msr):
+            if read_msr(self.fd, msr) is None:
+                raise KeyError("no such MSR")
+            if not write_msr(self.fd, msr, value):
+                raise BadArgument("the MSR does not take this value")
+            return
+        self.touch_all()
+        self.twin.write_msr(msr, value)
+
+    def _has_msr(self, msr: int) -> bool:
+        try:
+            self.twin.read_msr(msr)
+        except KeyError:
+            return False
+        return True
+
+    def msr_exits(self, msr: int, exits: bool) -> None:
+        """Let accesses of one MSR leave, or not."""
+        self._idle()
+        (self._exiting_msrs.add if exits else self._exiting_msrs.discard)(msr)
+        if exits:
+            self.vm.filter_msr(msr)
+
+    def unknown_msr_exits(self, exits: bool) -> None:
+        """Let accesses of MSRs leave that the vCPU does not have."""
+        self._idle()
+        self._unknown_exits = exits
+
+    def cpuid_exits(self, exits: bool) -> None:
+        """KVM answers CPUID itself."""
+        if exits:
+            raise Unsupported("KVM cannot make CPUID an exit: give the table (cpuid=…), or use the soft engine")
+
+    def read_xsave(self) -> bytes:
+        """The vector state, in the twin's layout."""
+        self._idle()
+        self.pull_all()
+        return self.twin.read_xsave()
+
+    def write_xsave(self, image: bytes) -> None:
+        """Set it."""
+        self._idle()
+        self.touch_all()
+        self.twin.write_xsave(image)
+
+    def state_problem(self) -> str | None:
+        """Which rule of a VM entry the state breaks."""
+        self._idle()
+        self.pull_all()
+        return self.twin.state_problem()
+
+    def read_unfinished(self) -> bytes:
+        """What an unfinished instruction was answered, where the twin executes it; KVM does not tell."""
+        self._idle()
+        self.pull_all()
+        return self.twin.read_unfinished() if self._twin_waits else b""
+
+    def write_unfinished(self, image: bytes) -> None:
+        """Go on within an instruction: in the twin."""
+        self._idle()
+        self.forget_access()
+        self.touch_all()
+        self.twin.write_unfinished(image)
+        self._twin_waits, self._queued = bool(image), None
+
+    def set_cpuid(self, leaves: list[tuple[int, int, int, int, int, int]]) -> None:
+        """What CPUID answers."""
+        self._idle()
+        self.vm.set_cpuid(self.seat, leaves)
+        self.touch_all()
+        self.twin.set_cpuid(leaves)
+
+    def get_cpuid(self) -> list[tuple[int, int, int, int, int, int]]:
+        """The same."""
+        self._idle()
+        return self.twin.get_cpuid()
+
+    def capability(self, word: int) -> int:
+        """A VMX capability word: what KVM cannot intercept must be 0."""
+        return capability(word)
+
+    def inject(self, vector: int, error_code: int | None, kind: int) -> None:
+        """Deliver an event at the next run."""
+        self._idle()
+        if kind > 3:
+            raise Unsupported("the kvm engine injects interrupts, NMIs and exceptions, not software events")
+        self.touch_all()
+        self.twin.inject(vector, error_code, kind)
+
+    def translate(self, gva: int, write: bool = False) -> int | None:
+        """GVA → GPA by the guest's tables."""
+        self._idle()
+        self.pull_all()
+        return self.twin.translate(gva, write)
+
+    def invalidate_tlb(self) -> None:
+        """Forget what was translated."""
+        self._idle()
+        self.touch_all()
+        self.twin.invalidate_tlb()
+
+    def set_space(self, space: EngineSpace | None) -> None:
+        """There is one."""
+        if space is not None:
+            raise Unsupported(
+                "a VM of the kvm engine has one guest-physical address space; one of the soft engine has more"
+            )
+
+    def reset(self) -> None:
+        """The state after RESET."""
+        self._idle()
+        self.forget_access()
+        self.touch_all()
+        self.twin.reset()
+
+
+def _check_control(field: int, value: int, word: int) -> None:
+    beyond = value & ~(word >> 32)
+    if beyond:
+        raise Unsupported(f"the kvm engine cannot do bits {beyond:#x} of control field {field:#x}")

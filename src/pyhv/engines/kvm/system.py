@@ -1,0 +1,98 @@
+"""/dev/kvm: what this machine has, and new VMs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from fcntl import ioctl
+from pathlib import Path
+from typing import Final
+
+from ...errors import EngineUnavailable, NoResources
+from . import abi
+from .abi import Cap, Ioctl
+
+DEVICE: Final = Path("/dev/kvm")
+_API_VERSION: Final = 12
+_NEEDED: Final = (
+    *(Cap.USER_MEMORY, Cap.SET_GUEST_DEBUG, Cap.VCPU_EVENTS, Cap.DEBUGREGS, Cap.XSAVE, Cap.XCRS, Cap.READONLY_MEM),
+    *(Cap.IMMEDIATE_EXIT, Cap.X86_USER_SPACE_MSR, Cap.X86_MSR_FILTER, Cap.SREGS2),
+)
+_NR_MEMSLOTS: Final = 10
+_MOST_CPUID: Final = 256
+
+# Where a leaf announces features, bit by bit: leaf, subleaf → positions among EAX, EBX, ECX, EDX. SDM vol. 2A, "CPUID".
+_FEATURES: Final = {(1, 0): (2, 3), (7, 0): (1, 2, 3), (0xD, 1): (0,), (0x8000_0001, 0): (2, 3)}
+_ALWAYS: Final = {(1, 0, 2): 1 << 31}  # hypervisor present
+
+
+class System:
+    """The open device."""
+
+    def __init__(self) -> None:
+        self._fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+        version = ioctl(self._fd, Ioctl.GET_API_VERSION, 0)
+        if version != _API_VERSION:
+            raise EngineUnavailable(f"{DEVICE} speaks version {version} of KVM's API, not {_API_VERSION}")
+        missing = [cap.name for cap in _NEEDED if not self.has(cap)]
+        if missing:
+            raise EngineUnavailable(f"this kernel's KVM lacks {', '.join(missing)}: Linux 5.14 or newer has them")
+        self.run_bytes = ioctl(self._fd, Ioctl.GET_VCPU_MMAP_SIZE, 0)
+        self.max_vcpus = self.has(Cap.MAX_VCPUS)
+        self.slots = self.has(_NR_MEMSLOTS)
+        self._supported = self._read_supported()
+
+    def has(self, cap: int) -> int:
+        """What KVM_CHECK_EXTENSION says."""
+        return ioctl(self._fd, Ioctl.CHECK_EXTENSION, int(cap))
+
+    def create_vm(self) -> int:
+        """Its file descriptor."""
+        try:
+            return ioctl(self._fd, Ioctl.CREATE_VM, 0)
+        except OSError as failed:
+            raise NoResources(f"KVM makes no further VM: {failed}") from None
+
+    @property
+    def gpa_bits(self) -> int:
+        """Bits of a guest-physical address."""
+        row = self._supported.get((0x8000_0008, 0))
+        return (row[0] & 0xFF) if row else 36
+
+    def common_cpuid(
+        self, table: Iterable[tuple[int, int, int, int, int, int]]
+    ) -> list[tuple[int, int, int, int, int, int]]:
+        """`table` without the features that this KVM does not have."""
+        rows = []
+        for leaf, subleaf, *answer in table:
+            here = self._supported.get((leaf, subleaf), (0, 0, 0, 0))
+            for position in _FEATURES.get((leaf, subleaf), ()):
+                answer[position] &= here[position] | _ALWAYS.get((leaf, subleaf, position), 0)
+            eax, ebx, ecx, edx = answer
+            rows.append((leaf, subleaf, eax, ebx, ecx, edx))
+        return rows
+
+    def _read_supported(self) -> dict[tuple[int, int], tuple[int, int, int, int]]:
+        image = bytearray(abi.MSRS_HEAD.pack(_MOST_CPUID, 0) + bytes(_MOST_CPUID * abi.CPUID_ENTRY.size))
+        ioctl(self._fd, Ioctl.GET_SUPPORTED_CPUID, image)
+        count = abi.MSRS_HEAD.unpack_from(image)[0]
+        rows = abi.CPUID_ENTRY.iter_unpack(memoryview(image)[8 : 8 + count * abi.CPUID_ENTRY.size])
+        return {(leaf, subleaf): (a, b, c, d) for leaf, subleaf, _, a, b, c, d in rows}
+
+
+def obstacle() -> tuple[str, bool]:
+    """Why KVM cannot be used here and what to do, and whether it is only a matter of rights. Empty: it can."""
+    if sys.platform != "linux":
+        return f"KVM needs Linux, not {sys.platform}", False
+    if not DEVICE.exists():
+        return (
+            f"this machine has no {DEVICE}: load the module kvm_intel or kvm_amd, switch nested virtualization on for a"
+            f" virtual machine, or give a container the device (--device {DEVICE})"
+        ), False
+    if not os.access(DEVICE, os.R_OK | os.W_OK):
+        return (
+            f"this process may not open {DEVICE}: add the user to the group kvm (usermod -aG kvm …) and log in again",
+            True,
+        )
+    return "", False

@@ -1,0 +1,178 @@
+"""One VM of KVM: memory, clock, vCPUs."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import weakref
+from collections.abc import Iterable
+from fcntl import ioctl
+from typing import Final
+
+from ... import _silicon
+from ...errors import BadArgument, NoResources, Unsupported
+from ..base import EngineClock, EngineInterrupts, EngineSpace, EngineVcpu
+from . import abi
+from .abi import Cap, Ioctl
+from .memory import KvmMemory
+from .state import known_msrs, write_msr
+from .system import System
+from .vcpu import KvmVcpu
+
+Leaf = tuple[int, int, int, int, int, int]
+_TSC: Final = 0x10
+_MOST_PIECES: Final = 64
+_INDEXED: Final = frozenset({4, 7, 0xB, 0xD, 0xF, 0x10, 0x12, 0x14, 0x17, 0x18, 0x1D, 0x1F, 0x8000_001D})
+
+
+class Seat:
+    """A vCPU of KVM, which lives as long as its VM: its file descriptor and its kvm_run."""
+
+    def __init__(self, fd: int, run_bytes: int) -> None:
+        self.fd = fd
+        self._mapped = mmap.mmap(fd, run_bytes, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        self.run = memoryview(self._mapped)
+        self.cpuid: list[Leaf] = []
+
+    def emptied(self) -> Seat:
+        """Without the access that its last vCPU was closed in."""
+        self.run[abi.IMMEDIATE_EXIT_AT] = 1
+        try:
+            for _ in range(_MOST_PIECES):
+                ioctl(self.fd, Ioctl.RUN, 0)
+        except InterruptedError:
+            pass
+        finally:
+            self.run[abi.IMMEDIATE_EXIT_AT] = 0
+        return self
+
+
+class KvmClock:
+    """The host's time; the TSC runs as KVM says."""
+
+    def __init__(self, tsc_hz: int) -> None:
+        self._clock, self._tsc_hz = _silicon.Clock(), tsc_hz
+
+    @property
+    def now_ns(self) -> int:
+        """Since the VM was made."""
+        return self._clock.now_ns
+
+    @property
+    def tsc_hz(self) -> int:
+        """Ticks a second."""
+        return self._tsc_hz
+
+
+class KvmVm:
+    """A VM."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._fd = fd = system.create_vm()
+        self._fds = [fd]
+        self._close = weakref.finalize(self, _close_all, self._fds)
+        self.memory = memory = KvmMemory(fd, system.slots)
+        self.map, self.unmap, self.protect = memory.map, memory.unmap, memory.protect
+        self.mapped_bytes, self.read, self.write = memory.mapped_bytes, memory.read, memory.write
+        self.interrupts: EngineInterrupts | None = None
+        self._silicon_clock = _silicon.Clock()
+        self._next, self._parked = 0, list[Seat]()
+        self._filtered: set[int] = set()
+        self.msrs: tuple[int, ...] = ()
+        self._first: Seat | None = (first := self._new_seat())
+        self.msrs = known_msrs(first.fd)
+        self._clock = KvmClock(1000 * ioctl(first.fd, Ioctl.GET_TSC_KHZ, 0))
+        self.clock: EngineClock = self._clock
+        self._enable(Cap.X86_USER_SPACE_MSR, abi.MSR_REASON_ALL)
+        if system.has(Cap.DISABLE_QUIRKS2) & abi.QUIRK_FIX_HYPERCALL:
+            self._enable(Cap.DISABLE_QUIRKS2, abi.QUIRK_FIX_HYPERCALL)
+
+    def add_space(self) -> EngineSpace:
+        """There is one."""
+        raise Unsupported(
+            "a VM of the kvm engine has one guest-physical address space; one of the soft engine has more"
+        )
+
+    def vcpu(self, index: int, raw: bool) -> EngineVcpu:
+        """A fresh vCPU."""
+        if raw:
+            raise Unsupported("the kvm engine has no raw exits, which Apple's functions need; PYHV_ENGINE=soft has")
+        seat = self._seat()
+        twin = _silicon.Cpu(self.memory.table, self._silicon_clock, index, False)
+        vcpu = KvmVcpu(self, seat, twin)
+        vcpu.set_cpuid(self._system.common_cpuid(twin.get_cpuid()))
+        write_msr(seat.fd, _TSC, self.clock.now_ns * self.clock.tsc_hz // 1_000_000_000)
+        return vcpu
+
+    def _seat(self) -> Seat:
+        first, self._first = self._first, None
+        if first is not None:
+            return first
+        if self._next < self._system.max_vcpus:
+            return self._new_seat()
+        if self._parked:
+            return self._parked.pop().emptied()
+        raise NoResources(f"KVM makes {self._system.max_vcpus} vCPUs for a VM, and all live")
+
+    def _new_seat(self) -> Seat:
+        try:
+            fd = ioctl(self._fd, Ioctl.CREATE_VCPU, self._next)
+        except OSError as failed:
+            raise NoResources(f"KVM makes no further vCPU: {failed}") from None
+        self._fds.append(fd)
+        self._next += 1
+        return Seat(fd, self._system.run_bytes)
+
+    def give_back(self, seat: Seat) -> None:
+        """A vCPU was closed: KVM keeps it, for the next one."""
+        self._parked.append(seat)
+
+    def set_cpuid(self, seat: Seat, leaves: Iterable[Leaf]) -> None:
+        """The table of one vCPU."""
+        rows = list(leaves)
+        if rows == seat.cpuid:
+            return
+        many = {leaf for leaf, subleaf, *_ in rows if subleaf} | _INDEXED
+        entries = [
+            abi.CPUID_ENTRY.pack(leaf, subleaf, abi.CPUID_SIGNIFICANT_INDEX if leaf in many else 0, *answer)
+            for leaf, subleaf, *answer in rows
+        ]
+        try:
+            ioctl(seat.fd, Ioctl.SET_CPUID2, bytearray(abi.MSRS_HEAD.pack(len(rows), 0) + b"".join(entries)))
+        except OSError as refused:
+            raise BadArgument(
+                f"KVM does not take this CPUID table (after the first run it takes none): {refused}"
+            ) from None
+        seat.cpuid = rows
+
+    def filter_msr(self, msr: int) -> None:
+        """Let an MSR leave on every vCPU of the VM; those that did not ask for it answer it in the engine."""
+        if msr in self._filtered:
+            return
+        if len(self._filtered) == abi.MSR_FILTER_RANGES:
+            raise NoResources(
+                f"KVM lets {abi.MSR_FILTER_RANGES} chosen MSRs of a VM leave, and there are so many already"
+            )
+        self._filtered.add(msr)
+        bitmap = ctypes.create_string_buffer(8)  # nothing is allowed
+        ranges = [
+            abi.MSR_FILTER_RANGE.pack(abi.MSR_FILTER_BOTH, 1, number, ctypes.addressof(bitmap))
+            for number in sorted(self._filtered)
+        ]
+        image = (bytes(8) + b"".join(ranges)).ljust(abi.MSR_FILTER_BYTES, b"\0")
+        ioctl(self._fd, Ioctl.X86_SET_MSR_FILTER, image)
+
+    def _enable(self, cap: Cap, argument: int) -> None:
+        ioctl(self._fd, Ioctl.ENABLE_CAP, abi.ENABLE_CAP.pack(cap, 0, argument, 0, 0, 0))
+
+    def close(self) -> None:
+        """The kernel frees it with the last file descriptor."""
+        self._close()
+
+
+def _close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+    fds.clear()
