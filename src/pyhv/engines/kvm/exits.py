@@ -6,8 +6,6 @@ from collections.abc import Callable
 from struct import unpack_from
 from typing import Final
 
-from typing_extensions import Buffer
-
 from ...addresses import GVA
 from ...exits import (
     Breakpoint,
@@ -32,7 +30,7 @@ _STEPPED: Final = 1 << 14  # DR6.BS
 _io, _mmio, _msr = abi.IO.unpack_from, abi.MMIO.unpack_from, abi.MSR.unpack_from
 
 
-def exit_of(run: Buffer) -> Exit:
+def exit_of(run: bytearray | memoryview) -> Exit:
     """What KVM reported. Linux: KVM API, "The kvm_run structure"."""
     (reason,) = unpack_from("<I", run, abi.REASON_AT)
     if reason == Why.IO:
@@ -46,7 +44,7 @@ def exit_of(run: Buffer) -> Exit:
     return make(run) if make else Unnamed(_raw(run, reason))
 
 
-def _port(run: Buffer) -> Exit:
+def _port(run: bytearray | memoryview) -> Exit:
     out, size, port, count, at = _io(run, abi.UNION_AT)
     if not out:
         return PortIn(port, size, count)
@@ -56,26 +54,26 @@ def _port(run: Buffer) -> Exit:
     return PortOutMany(port, size, data)
 
 
-def _read_msr(run: Buffer) -> Exit:
+def _read_msr(run: bytearray | memoryview) -> Exit:
     return MsrRead(_msr(run, abi.UNION_AT)[2])
 
 
-def _write_msr(run: Buffer) -> Exit:
+def _write_msr(run: bytearray | memoryview) -> Exit:
     _, _, number, value = _msr(run, abi.UNION_AT)
     return MsrWrite(number, value)
 
 
-def _debug(run: Buffer) -> Exit:
+def _debug(run: bytearray | memoryview) -> Exit:
     _, _, linear, dr6, _ = abi.DEBUG_EXIT.unpack_from(run, abi.UNION_AT)
     return MonitorTrap() if dr6 & _STEPPED or not dr6 & 0xF else Breakpoint(GVA(linear))
 
 
-def _raw(run: Buffer, reason: int) -> dict[str, int]:
+def _raw(run: bytearray | memoryview, reason: int) -> dict[str, int]:
     detail, more = unpack_from("<QQ", run, abi.UNION_AT)
     return {"kvm_exit_reason": reason, "detail": detail, "more": more}
 
 
-_OTHERS: Final[dict[int, Callable[[Buffer], Exit]]] = {
+_OTHERS: Final[dict[int, Callable[[bytearray | memoryview], Exit]]] = {
     int(Why.IRQ_WINDOW_OPEN): lambda _: InterruptWindow(),
     int(Why.SHUTDOWN): lambda _: Shutdown(),
     int(Why.DEBUG): _debug,
