@@ -37,6 +37,7 @@ size_t random_instruction(Chance& c, u8* out) {
     size_t n = 0;
     while (n < 3 && c.one_in(4)) out[n++] = c.pick(prefixes);
     if (c.one_in(3)) out[n++] = u8(0x40 | c.below(16));
+    u8 opcode = c.byte();
     switch (c.below(8)) {
         case 0:
         case 1:
@@ -45,9 +46,12 @@ size_t random_instruction(Chance& c, u8* out) {
         case 4:
             if (c.one_in(3)) out[n++] = 0xc4, out[n++] = u8(c.byte() & 0xe3), out[n++] = c.byte();
             break;
+        case 5:
+            if (c.one_in(2)) opcode = u8(0xd8 | c.below(8));  // x87
+            break;
         default: break;
     }
-    out[n++] = c.byte();
+    out[n++] = opcode;
     out[n++] = c.byte();  // ModRM
     const size_t rest = c.below(5);
     for (size_t k = 0; k < rest; ++k) out[n++] = c.one_in(2) ? 0 : c.byte();

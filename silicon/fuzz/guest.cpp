@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
+
+#include "silicon/x86_64/host_float.h"
 
 namespace silicon::fuzz {
 namespace {
@@ -30,7 +33,9 @@ void set_control(Chance& chance, Cpu& cpu, Mode mode) {
     if (chance.one_in(8)) cpu.cr0 |= chance() & (cr0::ts | cr0::em);
     if (pages(mode)) cpu.cr0 |= cr0::pg;
     cpu.cr3 = tables_at;
-    cpu.cr4 |= chance() & (cr4::pse | cr4::pge | cr4::tsd | cr4::de | cr4::osfxsr | cr4::osxmmexcpt | cr4::umip);
+    cpu.cr4 |= chance() & (cr4::pse | cr4::pge | cr4::tsd | cr4::de | cr4::osfxsr | cr4::osxmmexcpt | cr4::osxsave |
+                           cr4::umip);
+    if (chance.one_in(2)) cpu.xcr0 = xcr0_known;
     if (pages(mode) && chance.one_in(2)) cpu.cr4 |= chance() & (cr4::smep | cr4::smap);
     if (is_long(mode)) cpu.cr4 |= cr4::pae | (chance() & (cr4::fsgsbase | cr4::pcide));
     if (mode == Mode::Pae) cpu.cr4 |= cr4::pae;
@@ -84,6 +89,19 @@ void enter_mode(Chance& chance, Cpu& cpu, Mode mode) {
     cpu.write_register(39, cpu.cr3);  // PAE's registers are loaded with it
 }
 
+// x87 and SSE registers; now and then control, status and tag words too, exceptions unmasked and pending.
+static void random_vectors(Chance& chance, Cpu& cpu) {
+    constexpr unsigned mxcsr_at = 24, registers_at = 32, end = 416;
+    std::vector<u8> image = cpu.xsave_image();
+    for (unsigned n = registers_at; n < end; ++n) image[n] = chance.byte();
+    if (chance.one_in(2)) {
+        for (unsigned n = 0; n < mxcsr_at; ++n) image[n] = chance.byte();
+        const u32 mxcsr = u32(chance()) & mxcsr_mask();
+        std::memcpy(image.data() + mxcsr_at, &mxcsr, sizeof mxcsr);
+    }
+    if (chance.one_in(2)) cpu.set_xsave_image(image.data(), image.size());
+}
+
 void random_registers(Chance& chance, Cpu& cpu) {
     for (unsigned n = 0; n < 16; ++n)
         cpu.gpr[n] = chance.pick({data_at + chance.below(0x4000), data_at + 0xff8 + chance.below(16),
@@ -92,9 +110,7 @@ void random_registers(Chance& chance, Cpu& cpu) {
     cpu.rip = code_at + chance.below(chance.one_in(8) ? code_pages * page_bytes : 64);
     if (chance.one_in(8)) cpu.write_debug(unsigned(chance.below(4)), cpu.rip + chance.below(32));
     if (chance.one_in(8)) cpu.write_debug(7, chance());
-    std::vector<u8> vectors = cpu.xsave_image();
-    for (size_t n = 32; n < 416; ++n) vectors[n] = chance.byte();
-    if (chance.one_in(2)) cpu.set_xsave_image(vectors.data(), vectors.size());
+    random_vectors(chance, cpu);
     cpu.state_changed();
 }
 

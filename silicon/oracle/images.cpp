@@ -94,12 +94,14 @@ static bool takes_any_header(const Program& program) {
 }
 
 // Which of an image's bytes are looked at, and in which order, where not all of them can be, or where a header or the
-// segment is wrong too: AMD's FXSAVE and FXRSTOR begin with the last byte, its XSAVE and XRSTOR with the first, though it may lie in a
-// component that is not asked for; ours with the header. Nothing has changed on either side that faults.
+// segment is wrong too: AMD's FXSAVE and FXRSTOR begin with the last byte, its XSAVE and XRSTOR with the first, though
+// it may lie in a component that is not asked for; ours with the header. Nothing has changed on either side that faults.
 static bool faults_in_image(const Program& program, const Result& host, const Result& soft) {
     const std::optional<u64> at = image_of(program);
     if (!at) return false;
-    const auto refuses = [](const Result& side) { return side.ending == x86::vector_gp || side.ending == x86::vector_ss; };
+    const auto refuses = [](const Result& side) {
+        return side.ending == x86::vector_gp || side.ending == x86::vector_ss;
+    };
     const auto faults = [&](const Result& side, u32 from, u32 to) {
         const u32 far = u32(side.address) - u32(*at), offset = program.bits == 64 ? far : u16(far);  // may wrap
         return side.ending == x86::vector_pf && side.after.rip == program.before.rip && offset >= from && offset < to;
@@ -123,7 +125,8 @@ static bool is_misaligned_image(const Program& program, const Result& host, cons
 }
 
 bool is_image_left_open(const Program& program, const Result& host, const Result& soft) {
-    return takes_any_header(program) || is_misaligned_image(program, host, soft) || faults_in_image(program, host, soft);
+    return takes_any_header(program) || is_misaligned_image(program, host, soft) ||
+           faults_in_image(program, host, soft);
 }
 
 }  // namespace silicon::oracle

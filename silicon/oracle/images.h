@@ -19,8 +19,8 @@ u64 foreign_components();
 // The linear address of an operand before the program runs.
 u64 operand_address(const Program& program, const Decoded& d, const ZydisDecodedOperand& operand, u64 next_rip);
 
-// Where the first instruction of a program has its image, if it is one of these. Others are not first: only of the first
-// one is it known which components it asks for.
+// Where the first instruction of a program has its image, if it is one of these. They come nowhere else: only of the
+// first one is it known which components it asks for.
 std::optional<u64> image_of(const Program& program);
 
 // A difference that the manuals leave to the processor.

@@ -132,7 +132,8 @@ Verdict Judge::weigh(const Program& program, const Result& on_host, const Result
     const int step = program.step_at(host_result.after.rip);
     if (trap) host_result.after.rip -= step > 0 ? program.steps[size_t(step) - 1].length : 1;
     Verdict v = compare(program, host_result, on_soft);
-    if (v.kind == Verdict::Differs && (is_left_open(program, on_host, on_soft) || is_image_left_open(program, on_host, on_soft)))
+    if (v.kind == Verdict::Differs &&
+        (is_left_open(program, on_host, on_soft) || is_image_left_open(program, on_host, on_soft)))
         return {Verdict::NotJudged, {}};
     // Into the middle of an instruction, or another program's: what is executed there need not be of the table.
     const u64 out = program.before.rip + slot_bytes - 8;

@@ -46,7 +46,8 @@ bool vendors_differ(const Stopped& s) {
     switch (s.d.insn.mnemonic) {
         case ZYDIS_MNEMONIC_CALL:
             return s.soft.ending == x86::vector_gp &&
-                   (s.host.ending == x86::vector_pf || s.host.ending == x86::vector_ss || s.host.ending == x86::vector_ac);
+                   (s.host.ending == x86::vector_pf || s.host.ending == x86::vector_ss ||
+                    s.host.ending == x86::vector_ac);
         case ZYDIS_MNEMONIC_POPA:
         case ZYDIS_MNEMONIC_POPAD:
             return s.soft.ending < ended && s.soft.ending == s.host.ending && s.soft.address == s.host.address;
