@@ -326,6 +326,8 @@ nb::dict stats(VcpuObject& vcpu) {
     d["tlb_misses"] = s.tlb_misses;
     d["faults"] = s.faults;
     d["code_writes"] = s.code_writes;
+    d["decode_ns"] = s.decode_ns;
+    d["tlb_miss_ns"] = s.miss_ns;
     return d;
 }
 

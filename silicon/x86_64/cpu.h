@@ -221,6 +221,7 @@ class Cpu : public CpuParts {
     Outcome set_task_priority(u64 value);  // CR8, with the exit by its threshold
     void note_string_exit(const Insn& in, u64 linear);  // of INS and OUTS
     bool monitor_armed = false;  // by MONITOR, for MWAIT
+    void nap();
 
     // ---- for handlers: control flow and modes ----
     SILICON_INLINE void jump(u64 target) { rip = target & code_mask(); }
@@ -402,6 +403,7 @@ class Cpu : public CpuParts {
     };
     Privilege by_cpl() const { return cpl == 3 ? Privilege::User : Privilege::Supervisor; }
     Translated reach(u64 at, Access access, Privilege as, unsigned size_bytes = 1, bool own = false);
+    Translated reach_untimed(u64 at, Access access, Privilege as, unsigned size_bytes, bool own);
     void remember(u64 at, Access access, const Translated& t, const Walk& w, PageEntry page);
     Slow slow_load(u64 at, unsigned size_bytes);
     Outcome slow_store(u64 at, u64 value, unsigned size_bytes);

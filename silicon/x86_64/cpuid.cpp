@@ -50,6 +50,7 @@ std::vector<CpuidLeaf> default_leaves() {
     // Family 6; one logical processor, CLFLUSH lines of 64 bytes.
     CpuidLeaf one{1, 0, {0x000306a9, 0x00010800, u32{1} << 31, 0}};
     one.reg[3] |= u32{1} << 3 | u32{1} << 6 | u32{1} << 13 | u32{1} << 16 | u32{1} << 17;  // PSE PAE PGE PAT PSE-36
+    const CpuidLeaf monitor{5, 0, {64, 64, 1, 0}};  // lines of 64 bytes; extensions are told of, there are no states to choose
     CpuidLeaf seven{7, 0, {}};
     // Components of XSAVE: x87 and SSE, 512 bytes and the header.
     const CpuidLeaf components{0xd, 0, {3, 576, 576, 0}};
@@ -64,7 +65,7 @@ std::vector<CpuidLeaf> default_leaves() {
     for (size_t part = 0; part < 3; ++part) put_text(brand[part].reg, text + 16 * part, 16);
     const CpuidLeaf invariant{0x80000007, 0, {0, 0, 0, u32{1} << 8}};  // invariant TSC
     const CpuidLeaf addresses{0x80000008, 0, {GuestMemory::gpa_bits | 48 << 8, 0, 0, 0}};
-    std::vector<CpuidLeaf> leaves{vendor, one, seven, components, component_forms, tsc, frequency, extended, ext_features,
+    std::vector<CpuidLeaf> leaves{vendor, one, monitor, seven, components, component_forms, tsc, frequency, extended, ext_features,
                                   brand[0], brand[1], brand[2], invariant, addresses};
     for (const FeatureBit& f : feature_bits)
         for (CpuidLeaf& leaf : leaves)

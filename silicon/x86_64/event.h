@@ -57,7 +57,8 @@ struct RunLimits {
 };
 
 struct RunStats {
-    u64 exits = 0, blocks_decoded = 0, tlb_misses = 0, page_walks = 0, faults = 0, code_writes = 0;
+    u64 exits = 0, blocks_decoded = 0, tlb_misses = 0, faults = 0, code_writes = 0;
+    u64 decode_ns = 0, miss_ns = 0;  // the latter by samples
 };
 
 }  // namespace silicon::x86

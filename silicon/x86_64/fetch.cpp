@@ -158,6 +158,7 @@ static DecodeStatus decode_block(const Decoder& decoder, const CpuidTable& cpuid
 }
 
 Block* Cpu::build_block(u64 linear, u64 gpa) {
+    const u64 began = Clock::host_ns();
     Insn insns[BlockCache::max_insns + 1];
     u8 bytes[Decoder::max_bytes * BlockCache::max_insns], again[sizeof bytes];
     const u64 room = page_bytes - (gpa & page_offset_mask);
@@ -192,7 +193,9 @@ Block* Cpu::build_block(u64 linear, u64 gpa) {
         if (!gather(linear, gpa, again, seen, second)) return nullptr;
         if (seen != head.length || second != head.second_gpa || std::memcmp(bytes, again, seen) != 0) continue;
         head.stamp = stamp_;
-        return blocks_.add(head, insns, bytes);
+        Block* const added = blocks_.add(head, insns, bytes);
+        stats_.decode_ns += Clock::host_ns() - began;
+        return added;
     }
 }
 

@@ -43,7 +43,15 @@ unsigned before_edge(u64 at, unsigned size_bytes) {
 // that goes on behind the page all `size_bytes` must be canonical: that comes before any page fault. `own`: the processor's,
 // not the program's, and so with 64 bits of address in compatibility mode too.
 Cpu::Translated Cpu::reach(u64 at, Access access, Privilege as, unsigned size_bytes, bool own) {
-    ++stats_.tlb_misses;
+    constexpr u64 sampled = 64;
+    if (++stats_.tlb_misses % sampled) [[likely]] return reach_untimed(at, access, as, size_bytes, own);
+    const u64 began = Clock::host_ns();
+    const Translated t = reach_untimed(at, access, as, size_bytes, own);
+    stats_.miss_ns += sampled * (Clock::host_ns() - began);
+    return t;
+}
+
+Cpu::Translated Cpu::reach_untimed(u64 at, Access access, Privilege as, unsigned size_bytes, bool own) {
     const bool wide = efer & efer::lma && (in_long64() || own);
     if (!wide) at = u32(at);
     if (wide && (!canonical(at) || !canonical(at + size_bytes - 1))) {

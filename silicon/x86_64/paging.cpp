@@ -71,7 +71,6 @@ u64 load_entry(const u8* host, unsigned bytes) { return bytes == 8 ? load_host<u
 }  // namespace
 
 Cpu::Walk Cpu::walk(u64 at, Access access, Privilege as, bool quiet) {
-    ++stats_.page_walks;
     if (cr0 & cr0::pg) {
         for (;;) {
             const Walk w = walk_tables(at, access, as, quiet);

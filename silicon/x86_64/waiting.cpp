@@ -31,6 +31,16 @@ void Cpu::sleep(u64 most_ns) {
     idle_ns_ += Clock::host_ns() - began;
 }
 
+// MWAIT. Where time is counted in instructions nobody sleeps: runs repeat.
+void Cpu::nap() {
+    if (clock_.counts_instructions()) return;
+    user_.inside.store(false, std::memory_order_seq_cst);
+    sleep(std::min(turn_ns, most_wait_ns({})));
+    user_.inside.store(true, std::memory_order_seq_cst);
+    requests.fetch_or(request::memory, std::memory_order_seq_cst);
+    run_timer();
+}
+
 // How long a waiting processor may sleep by the host's clock before it looks again.
 u64 Cpu::most_wait_ns(const RunLimits& limits) const {
     u64 most = most_sleep_ns;

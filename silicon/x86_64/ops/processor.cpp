@@ -1,15 +1,14 @@
 // MONITOR and MWAIT, performance counters, extended control registers. Rows: spec/x86_64/processor.toml.
+#include <utility>
+
 #include "silicon/x86_64/ops/table.h"
 
 namespace silicon::x86 {
 namespace {
 
-// Apple's manner: CPUID exits, so the client decides what the guest may use. Ours: what the vCPU's CPUID announces.
-bool has_monitor(const Cpu& cpu) { return cpu.raw() || cpu.cpuid.lookup(1, 0).reg[2] >> 3 & 1; }
-
 // Intel SDM vol. 2, "MONITOR—Set Up Monitor Address": reads a byte, for its faults; ECX holds no extensions.
 SILICON_INLINE Outcome monitor(Cpu& cpu, const Insn& in) {
-    if (!has_monitor(cpu) || cpu.cpl != 0) return cpu.raise(vector_ud);
+    if (cpu.cpl != 0) return cpu.raise(vector_ud);
     if (cpu.control(proc::monitor)) return cpu.stop_with(ExitKind::Unnamed, Reason::Monitor);
     if (u32(cpu.gpr[rcx]) != 0) return cpu.raise(vector_gp, 0);
     const u64 mask = in.address_bytes == 8 ? ~u64{0} : in.address_bytes == 4 ? 0xffffffff : 0xffff;
@@ -19,13 +18,15 @@ SILICON_INLINE Outcome monitor(Cpu& cpu, const Insn& in) {
     return Outcome::Next;
 }
 
-// Intel SDM vol. 2, "MWAIT—Monitor Wait": a hint. The processor may leave the wait for reasons of its own; ours does at once.
+// Intel SDM vol. 2, "MWAIT—Monitor Wait": a hint. The processor may leave the wait for reasons of its own: ours sleeps a
+// millisecond at most, and does not see the store that it waits for sooner.
 SILICON_INLINE Outcome monitor_wait(Cpu& cpu, const Insn&) {
-    if (!has_monitor(cpu) || cpu.cpl != 0) return cpu.raise(vector_ud);
+    if (cpu.cpl != 0) return cpu.raise(vector_ud);
     if (cpu.control(proc::mwait)) return cpu.stop_with(ExitKind::Unnamed, Reason::Mwait, cpu.monitor_armed);
     if (u32(cpu.gpr[rcx]) & ~1u) return cpu.raise(vector_gp, 0);
-    cpu.monitor_armed = false;
-    return Outcome::Next;
+    if (!std::exchange(cpu.monitor_armed, false)) return Outcome::Next;
+    cpu.nap();
+    return Outcome::Leave;
 }
 
 // There are no counters, so every index is wrong.

@@ -170,6 +170,21 @@ def boot_dict(kernel: str, plan: Plan, result: BootResult, capture: Capture) -> 
     }
 
 
+def _inside(result: BootResult) -> list[str]:
+    """Where the processors' own time went, by the engine's counters."""
+    if not result.inside:
+        return []
+    counters = result.inside
+    idle, decode, miss = (counters.get(name, 0) / 1e9 for name in ("idle_ns", "decode_ns", "tlb_miss_ns"))
+    rest = max(0.0, result.exec_seconds - decode - miss)
+    return [
+        f"  idle (HLT)      {idle:8.3f} s",
+        f"  decoding        {decode:8.3f} s, {counters['blocks_decoded']:,} blocks",
+        f"  TLB misses      {miss:8.3f} s, {counters['tlb_misses']:,} (time by samples)",
+        f"  interpreting    {rest:8.3f} s",
+    ]
+
+
 def boot_profile(result: BootResult) -> list[str]:
     """The table of --profile."""
     rate = result.instructions / result.exec_seconds / 1e6 if result.exec_seconds else 0.0
@@ -178,6 +193,7 @@ def boot_profile(result: BootResult) -> list[str]:
         f"time: {result.seconds:.3f} s; in the guest, all processors: {result.exec_seconds:.3f} s",
         f"instructions: {result.instructions:,} ({rate:,.1f} million/s)",
         f"exits: {sum(result.exits.values()):,} ({exits})",
+        *_inside(result),
     ]
     if result.profile:
         lines.append(f"{'device':<24} {'exits':>10} {'seconds':>9} {'us each':>8}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
-from pyhv import VCpu, VirtualMachine
+from pyhv import Unsupported, VCpu, VirtualMachine
 
 from .boards.pc_apic import ACPI_AT, PcApic
 from .console import ByteSink, PumpedSource
@@ -69,6 +70,7 @@ class BootResult:
     registers: tuple[str, ...] = ()
     history: tuple[str, ...] = ()
     profile: tuple[tuple[str, int, float], ...] = ()
+    inside: Mapping[str, int] = field(default_factory=dict)  # the engine's own counters, of all vCPUs together
 
 
 def boot(plan: Plan, settings: BootSettings, sink: ByteSink, source: PumpedSource) -> BootResult:
@@ -136,4 +138,16 @@ def _result(
         tuple(registers(cpus[0])) if bad else (),
         tuple(history(cpus[0])) if bad else (),
         tuple(profile.table()) if profile else (),
+        _inside(cpus) if profile else {},
     )
+
+
+def _inside(cpus: Sequence[VCpu]) -> dict[str, int]:
+    """What the engine counts beside instructions; nothing where it keeps no counters."""
+    total: Counter[str] = Counter(idle_ns=sum(cpu.idle_time_ns for cpu in cpus))
+    try:
+        for cpu in cpus:
+            total.update(cpu.stats())
+    except Unsupported:
+        return {}
+    return dict(total)
