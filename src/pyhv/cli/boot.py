@@ -22,6 +22,7 @@ from pyhv.vmm.loaders import kernel as kernels
 from pyhv.vmm.plan import ImageError, Plan
 
 from . import report, values
+from . import run_options as options
 from .app import HvFailure, app, say
 from .confine import NoSandbox, confine
 from .exit_codes import ExitCode
@@ -60,7 +61,7 @@ def boot(  # noqa: PLR0917 - one a command-line option
         int,
         typer.Option(metavar="SIZE", parser=values.memory_size, show_default="256M", help="RAM, such as 512M or 2G."),
     ] = machine.DEFAULT_MEMORY,
-    engine: Annotated[str | None, typer.Option(metavar="E", help="Engine to run on; `hv engines` lists them.")] = None,
+    engine: options.EngineName = options.ENGINE,
     timeout: Annotated[
         float | None, typer.Option(metavar="S", parser=values.seconds, help="End after S seconds, with exit code 124.")
     ] = None,

@@ -18,7 +18,12 @@ Image = Annotated[
 Arguments = Annotated[
     list[str] | None, typer.Argument(help="For the guest: a DOS command tail, a kernel's command line.")
 ]
-EngineName = Annotated[str | None, typer.Option(metavar="E", help="Engine to run on; `hv engines` lists them.")]
+ENGINE = "soft"
+"""What `hv run` and `hv boot` take unless told otherwise: they count instructions and need interrupt controllers."""
+EngineName = Annotated[
+    str,
+    typer.Option(metavar="E", envvar="PYHV_ENGINE", help="Engine to run on; `hv engines` lists them."),
+]
 Memory = Annotated[
     int,
     typer.Option(metavar="SIZE", parser=values.memory_size, show_default="128M", help="RAM, such as 64M or 2G."),

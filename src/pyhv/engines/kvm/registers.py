@@ -54,6 +54,7 @@ class RegisterFile(NoApic):
         self._twin_waits = self._unknown_exits = False
         self._exiting_msrs: set[int] = set()
         self._closed = ""
+        self._told = False  # the breakpoint at RIP has been reported
 
     def _idle(self) -> None:
         raise NotImplementedError
@@ -107,6 +108,7 @@ class RegisterFile(NoApic):
 
     def forget_access(self) -> None:
         """The instruction that waits is not to be finished: let KVM finish it with zeros, then undo it."""
+        self._told = False
         if self._pending is None or self._pending.posted:
             return
         self.touch_all()

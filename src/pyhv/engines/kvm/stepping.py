@@ -38,14 +38,19 @@ def twin_steps(twin: _silicon.Cpu, memory: KvmMemory) -> bool:
     return False
 
 
+def linear_rip(twin: _silicon.Cpu) -> int:
+    """Where the next instruction is, as a linear address."""
+    rip = twin.read_register(Reg.RIP)
+    return rip if _in_64_bit(twin) else (rip + twin.read_vmcs(_CS_BASE)) & 0xFFFF_FFFF
+
+
 def _in_64_bit(twin: _silicon.Cpu) -> bool:
     return bool(twin.read_vmcs(Vmcs.GUEST_EFER) & _LMA and twin.read_vmcs(_CS_RIGHTS) & _L)
 
 
 def _code(twin: _silicon.Cpu, memory: KvmMemory) -> bytes:
     """The bytes at RIP, up to the end of the page: a REP that begins at its very end is not looked for."""
-    rip = twin.read_register(Reg.RIP)
-    linear = rip if _in_64_bit(twin) else (rip + twin.read_vmcs(_CS_BASE)) & 0xFFFF_FFFF
+    linear = linear_rip(twin)
     gpa = twin.translate(linear, False)
     size = min(_LONGEST, _PAGE - linear % _PAGE)
     return b"" if gpa is None or memory.mapped_bytes(gpa, size) < size else memory.read(gpa, size)

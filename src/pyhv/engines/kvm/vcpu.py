@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from fcntl import ioctl
 from operator import index
@@ -16,9 +17,11 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
 from ... import _silicon
+from ...addresses import GVA
 from ...errors import BadArgument, Busy, Closed, HvError, Unsupported
 from ...exits import (
     BadGuestState,
+    Breakpoint,
     BudgetSpent,
     DeadlinePassed,
     Exit,
@@ -35,7 +38,7 @@ from .abi import Ioctl, Why
 from .exits import exit_of
 from .pending import Pending
 from .registers import RegisterFile
-from .stepping import twin_steps
+from .stepping import linear_rip, twin_steps
 
 if TYPE_CHECKING:
     from .vm import KvmVm, Seat
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 _U64: Final = (1 << 64) - 1
 _SLICE_NS: Final = 20_000_000  # how long a run on the main thread may keep Ctrl-C waiting
 _LONG: Final = 100_000_000
+_MOST_POINTS: Final = 4
 _RUN: Final = int(Ioctl.RUN)
 _IO: Final = int(Why.IO)
 
@@ -59,6 +63,7 @@ class KvmVcpu(RegisterFile):
         self._alarm_at = 0
         self._kicked = False
         self._ran_ns = 0
+        self._points: set[int] = set()
         self._release = weakref.finalize(self, vm.give_back, seat)
         self._release.atexit = False
 
@@ -69,9 +74,13 @@ class KvmVcpu(RegisterFile):
         until = None if deadline_ns is None else _limit("deadline_ns", deadline_ns)
         left = None if budget is None else _limit("budget", budget)
         with self._running():
-            if left is None:
-                return self._go(until)
-            return self._count(until, left)
+            found = self._over_a_point(until, left) if self._points else None
+            if isinstance(found, MonitorTrap):  # one is done
+                left, found = None if left is None else left - 1, None
+            if found is None:
+                found = self._go(until) if left is None else self._count(until, left)
+            self._told = isinstance(found, Breakpoint)
+            return found
 
     def step(self) -> Exit:
         """One instruction."""
@@ -209,7 +218,7 @@ class KvmVcpu(RegisterFile):
         try:
             return self._go(until)
         finally:
-            self._debug(abi.Debug(0))
+            self._debug_by_points()
 
     def _count(self, until: int | None, left: int) -> Exit:
         """Exactly `left` instructions, one by one: KVM has no counter that stops it."""
@@ -218,10 +227,47 @@ class KvmVcpu(RegisterFile):
             if not isinstance(found, MonitorTrap):
                 return found
             left -= 1
+            if left and self._points and self._on_a_point():
+                return Breakpoint(GVA(linear_rip(self.twin)))
         return BudgetSpent()
 
-    def _debug(self, control: abi.Debug) -> None:
-        ioctl(self.fd, Ioctl.SET_GUEST_DEBUG, abi.GUEST_DEBUG.pack(control, 0, *[0] * 8))
+    def _debug(self, control: abi.Debug, points: Sequence[int] = ()) -> None:
+        addresses = [*points, *[0] * (_MOST_POINTS - len(points))]
+        enabled = sum(1 << 2 * n for n in range(len(points)))  # DR7.Ln; kind and length 0: instructions
+        ioctl(self.fd, Ioctl.SET_GUEST_DEBUG, abi.GUEST_DEBUG.pack(control, 0, *addresses, 0, 0, 0, enabled))
+
+    # Breakpoints: the processor's own, which the guest's debug registers give way to meanwhile.
+
+    def set_breakpoint(self, gva: int, on: bool) -> None:
+        """Stop before the instruction at a linear address, or no longer. Unsupported beyond four."""
+        self._idle()
+        points = self._points - {gva} | ({gva} if on else set())
+        if len(points) > _MOST_POINTS:
+            raise Unsupported(
+                f"the kvm engine has {_MOST_POINTS} breakpoints, and all are set; the soft engine has any number"
+            )
+        self._points = points
+        self._debug_by_points()
+
+    def set_watchpoint(self, gva: int, size_bytes: int, reads: bool, writes: bool, on: bool) -> None:
+        """Not on KVM."""
+        raise Unsupported("the kvm engine stops at instructions, not at accesses to data; the soft engine does")
+
+    def _debug_by_points(self) -> None:
+        control = abi.Debug.ENABLE | abi.Debug.USE_HW_BP if self._points else abi.Debug(0)
+        self._debug(control, sorted(self._points))
+
+    def _over_a_point(self, until: int | None, left: int | None) -> Exit | None:
+        """At a breakpoint: it is told, or when it was told already the run begins with its instruction."""
+        if left == 0 or not self._on_a_point():
+            return None
+        return self._step(until) if self._told else Breakpoint(GVA(linear_rip(self.twin)))
+
+    def _on_a_point(self) -> bool:
+        if self._queued is not None or self._twin_waits or (self._pending is not None and not self._pending.posted):
+            return False
+        self.pull_all()
+        return linear_rip(self.twin) in self._points
 
     # Threads.
 
