@@ -55,7 +55,8 @@ class VirtualMachine:
         rules: Rules = RELAXED,
     ) -> None:
         entitled.require_hypervisor()
-        chosen = engine_for(rules, engine)
+        needs_soft = apic or ns_per_instruction > 0
+        chosen = engine_for(rules, engine, "soft" if needs_soft else "")
         self.rules: Final = rules
         self.engine_name: Final = chosen.name
         self.gpa_bits: Final = chosen.gpa_bits
@@ -301,9 +302,9 @@ class VirtualMachine:
         return f"<VirtualMachine on {self.engine_name}, {what}>"
 
 
-def engine_for(rules: Rules, engine: str | Engine | None = None) -> Engine:
-    """The engine of a new VM under these rules."""
-    return select.choose(engine, rules.default_engine)
+def engine_for(rules: Rules, engine: str | Engine | None = None, default: str = "") -> Engine:
+    """The engine of a new VM under these rules; `default` where nobody names one, and the rules do not."""
+    return select.choose(engine, rules.default_engine or default)
 
 
 def sole_vm() -> VirtualMachine:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
-from . import boot, c_flags, engines, run, sysctl
+from . import boot, c_flags, compare, engines, run, sysctl
 from .app import HvFailure, app, say
 from .exit_codes import ExitCode
 
-SUBCOMMANDS = (run, boot, engines, sysctl, c_flags)
+SUBCOMMANDS = (run, boot, engines, sysctl, c_flags, compare)
 TRACEBACK = "PYHV_TRACEBACK"
 
 

@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
     INSTRUCTION_LIMIT = 14
     RESET = 16
     PANIC = 18
+    DIFFERENT = 20
     INTERNAL = 70
     TIMEOUT = 124
     INTERRUPTED = 130

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _PREFIXES: Final = frozenset({0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, 0xF2, 0xF3})
 _REP: Final = frozenset({0xF2, 0xF3})
 _HLT: Final = 0xF4
-_MEMORY_STRINGS: Final = frozenset({*range(0xA4, 0xA8), *range(0xAA, 0xB0)})
+_STRINGS: Final = frozenset({*range(0x6C, 0x70), *range(0xA4, 0xA8), *range(0xAA, 0xB0)})
 _LONGEST: Final = 15
 _PAGE: Final = 4096
 _CS_BASE, _CS_RIGHTS = segment_fields("cs")[1], segment_fields("cs")[3]
@@ -23,7 +23,7 @@ _LMA, _L = 1 << 10, 1 << 13
 
 
 def twin_steps(twin: _silicon.Cpu, memory: KvmMemory) -> bool:
-    """Whether the next instruction is HLT (a stepping KVM hides its exit), or a string in memory with REP.
+    """Whether the next instruction is HLT (a stepping KVM hides its exit), or a string instruction with REP.
 
     A KVM that emulates does many iterations in one step.
     """
@@ -34,7 +34,7 @@ def twin_steps(twin: _silicon.Cpu, memory: KvmMemory) -> bool:
         elif byte >> 4 == 4 and _in_64_bit(twin):
             continue  # REX
         else:
-            return byte == _HLT or (repeated and byte in _MEMORY_STRINGS)
+            return byte == _HLT or (repeated and byte in _STRINGS)
     return False
 
 
