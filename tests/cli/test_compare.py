@@ -13,6 +13,7 @@ from pyhv.engines.soft.engine import SoftVm
 from pyhv.testing._promise import known
 from pyhv.vmm.compare import Comparison, compare
 from pyhv.vmm.console import Capture
+from pyhv.vmm.flags import undefined_after
 from pyhv.vmm.loaders import load
 from pyhv.vmm.plan import Mode
 
@@ -63,6 +64,12 @@ def test_the_first_difference_is_shown() -> None:
         found, _ = _compare("soft", wrong)
     assert found.steps == 2
     assert "rcx: 0x5 -> 0x6" in found.lines
+
+
+def test_what_the_manual_leaves_undefined_does_not_count() -> None:
+    assert undefined_after("and eax, ebx") == 0x10
+    assert undefined_after("lock or [rax], ebx") == 0x10
+    assert undefined_after("add eax, ebx") == 0
 
 
 def test_the_command(hv: Hv, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """One image on two engines, instruction by instruction, until they disagree: which of them is wrong is for the reader.
 
 Both get the same bytes, the same CPUID and the same answers, from one board that sees the accesses of the first.
-There is no BIOS, no DOS and no interrupt; time is counted in steps.
+Flags that an instruction leaves undefined do not count. There is no BIOS, no DOS and no interrupt, and time is counted
+in steps.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pyhv import (
 
 from .boards.pc import Pc
 from .console import ByteSink, NoInput
+from .flags import undefined_after
 from .plan import Plan
 from .start import place, start
 
@@ -74,13 +76,14 @@ class _Pair:
     def run(self, steps: int) -> Comparison:
         lines = self._states()
         while not lines and self._done < steps:
-            at = self._one.cpu.regs.rip
+            at = self._one.cpu.segments.cs.base + self._one.cpu.regs.rip
             found, theirs = self._one.cpu.step(), self._other.cpu.step()
             lines = self._exits(found, theirs) or self._states()
-            if lines:
-                text = self._one.cpu.disassemble(at)[:1] if not isinstance(found, MonitorTrap) else []
-                lines = (f"at rip {at:#x}{f' ({text[0].text})' if text else ''}:", *lines)
+            if lines and not self._only_undefined(at):
+                text = self._one.cpu.disassemble(at)[:1]
+                lines = (f"at {text[0] if text else f'{at:#x}'}:", *lines)
                 break
+            lines = ()
             self._done += 1
             end = self._answer(found)
             if end:
@@ -91,6 +94,15 @@ class _Pair:
     def _result(self, end: str, lines: tuple[str, ...]) -> Comparison:
         self._sink.flush()
         return Comparison(self._done, end, lines)
+
+    def _only_undefined(self, at: int) -> bool:
+        """Whether only flags differ that the instruction leaves undefined; then both go on with the first's."""
+        mine, theirs = self._one.cpu.regs.rflags, self._other.cpu.regs.rflags
+        text = self._one.cpu.disassemble(at)[:1]
+        if mine == theirs or not text or (mine ^ theirs) & ~undefined_after(text[0].text):
+            return False
+        self._other.cpu.regs.rflags = mine
+        return not self._states()
 
     def _exits(self, mine: Exit, theirs: Exit) -> tuple[str, ...]:
         return () if mine == theirs else (f"exit: {mine} -> {theirs}",)
