@@ -27,5 +27,6 @@ void require_open(const VcpuObject& vcpu);
 silicon::x86::Cpu& idle(VcpuObject& vcpu);  // for what does not run the guest
 
 void bind_vcpu_apic(nb::class_<VcpuObject>& cls);
+void bind_vcpu_vmx(nb::class_<VcpuObject>& cls);
 
 }  // namespace binding

@@ -75,6 +75,7 @@ class Cpu : public CpuParts {
     bool unknown_msrs_exit = false;
     bool cpuid_exits = false;
     std::set<u32> native_msrs;
+    std::map<u32, u8> managed_msrs;  // those that are bound → what the guest may do without an exit: 1 read, 2 write
     u64 tsc_offset = 0;
 
     // By the numbers of spec/api: HV_X86_* registers and VMCS fields. False: there is no such one.

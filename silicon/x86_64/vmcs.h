@@ -5,6 +5,7 @@
 #include <map>
 
 #include "silicon/types.h"
+#include "silicon/x86_64/shadow_vmcs.h"
 
 namespace silicon::x86 {
 
@@ -20,7 +21,7 @@ inline constexpr u32 secondary = u32{1} << 31;
 }  // namespace proc
 namespace proc2 {
 inline constexpr u32 virtual_apic = 1 << 0, ept = 1 << 1, descriptor_table = 1 << 2, rdtscp = 1 << 3, vpid = 1 << 5, wbinvd = 1 << 6;
-inline constexpr u32 unrestricted = 1 << 7, invpcid = 1 << 12;
+inline constexpr u32 unrestricted = 1 << 7, invpcid = 1 << 12, shadow = 1 << 14;
 }  // namespace proc2
 namespace entry_control {
 inline constexpr u32 debug_controls = 1 << 2, ia32e = 1 << 9, load_pat = 1 << 14, load_efer = 1 << 15;
@@ -54,6 +55,7 @@ struct Vmcs {
     u32 entry_info = 0, entry_error = 0, entry_length = 0;
     u32 exit_store_count = 0, exit_load_count = 0, entry_load_count = 0;  // MSR areas: not offered, so they must stay 0
     u32 instruction_error = 0;
+    ShadowVmcs shadow;
     std::map<u32, u64> kept;  // fields without an effect here read back what was written
 
     Vmcs();

@@ -9,13 +9,14 @@ constexpr u32 proc_must = 0x04006172 | proc::io | proc::secondary | proc::tsc_of
 constexpr u32 proc_may = proc::interrupt_window | proc::hlt | proc::invlpg | proc::mwait | proc::rdpmc | proc::rdtsc | proc::cr3_load |
                          proc::cr3_store | proc::cr8_load | proc::cr8_store | proc::tpr_shadow | proc::nmi_window | proc::mov_dr |
                          proc::io_bitmaps | proc::monitor_trap | proc::msr_bitmaps | proc::monitor | proc::pause;
-constexpr u32 proc2_may = proc2::virtual_apic | proc2::descriptor_table | proc2::rdtscp | proc2::vpid | proc2::wbinvd | proc2::invpcid;
+constexpr u32 proc2_may = proc2::virtual_apic | proc2::descriptor_table | proc2::rdtscp | proc2::vpid | proc2::wbinvd | proc2::invpcid |
+                          proc2::shadow;
 constexpr u32 entry_may = entry_control::debug_controls | entry_control::ia32e | entry_control::load_pat | entry_control::load_efer;
 constexpr u32 exit_may = exit_control::debug_controls | exit_control::ack | exit_control::save_pat | exit_control::load_pat |
                          exit_control::save_efer | exit_control::load_efer | exit_control::save_timer;
-// Activity states HLT, shutdown and wait-for-SIPI; CR3 targets; EFER.LMA goes into the entry control at an exit; an event
-// may be injected with an instruction length of 0.
-constexpr u64 misc = timer_shift | 1 << 5 | 7 << 6 | cr3_targets << 16 | u64{1} << 30;
+// Activity states HLT, shutdown and wait-for-SIPI; CR3 targets; EFER.LMA goes into the entry control at an exit; VMWRITE reaches
+// every field of a shadow VMCS; an event may be injected with an instruction length of 0.
+constexpr u64 misc = timer_shift | 1 << 5 | 7 << 6 | cr3_targets << 16 | 1 << 29 | u64{1} << 30;
 constexpr u64 cr4_may = 0x27ff | cr4::umip | cr4::fsgsbase | cr4::pcide | cr4::osxsave | cr4::smep | cr4::smap;
 
 }  // namespace

@@ -37,10 +37,11 @@ bool Cpu::port_exits(u16 port, unsigned size_bytes) const {
     return false;
 }
 
-// Apple's manner: what is native never exits; of the rest a bitmap of the client's may take some out.
+// Apple's manner: what is native never exits, what is managed as its access says; of the rest a bitmap of the client's may take some out.
 bool Cpu::msr_exits(u32 msr, bool write) const {
     if (!raw_) return exiting_msrs.contains(msr);
     if (native_msrs.contains(msr)) return false;
+    if (const auto bound = managed_msrs.find(msr); bound != managed_msrs.end()) return !(bound->second & (write ? 2 : 1));
     const bool high = msr >= 0xc0000000;
     if (!control(proc::msr_bitmaps) || !vmcs.msr_bitmap || (high ? msr > 0xc0001fff : msr > 0x1fff)) return true;
     return bitmap_bit(vmcs.msr_bitmap + (write ? 2048 : 0) + (high ? 1024 : 0), msr & 0x1fff);

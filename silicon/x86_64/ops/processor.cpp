@@ -37,15 +37,49 @@ SILICON_INLINE Outcome read_counter(Cpu& cpu, const Insn&) {
 
 // The instructions of VMX in a guest: each is an exit, from any privilege level, where it is no #UD. `Other` is the position
 // of the operand that is a register in any case. Objects do not announce VMX.
+bool has_vmx(const Cpu& cpu) {
+    const bool compatibility = cpu.efer & efer::lma && !cpu.in_long64();
+    return cpu.raw() && cpu.in_protected() && !(cpu.mode & mode::virtual8086) && !compatibility;
+}
+
 template <Reason Why, int Other, class... Operands>
 SILICON_INLINE Outcome vmx_instruction(Cpu& cpu, const Insn& in) {
-    const bool compatibility = cpu.efer & efer::lma && !cpu.in_long64();
-    if (!cpu.raw() || !cpu.in_protected() || cpu.mode & mode::virtual8086 || compatibility) return cpu.raise(vector_ud);
+    if (!has_vmx(cpu)) return cpu.raise(vector_ud);
     u32 info = 0;
     if constexpr (Other >= 0) info = u32{in.reg[Other]} / 8 << 28;
     if constexpr (sizeof...(Operands) == 0) return cpu.stop_with(ExitKind::Unnamed, Why);
     constexpr bool memory = (Operands::memory || ... || false);
     return cpu.operand_exit(in, Why, info | (memory ? 0 : u32{in.reg[Other == 0 ? 1 : 0]} / 8 << 3), memory);
+}
+
+bool shadowed(const Cpu& cpu, u64 field, bool write) {
+    return has_vmx(cpu) && cpu.control2(proc2::shadow) && cpu.vmcs.shadow.grants(field, write);
+}
+
+void vm_succeeds(Cpu& cpu) { cpu.lazy = LazyFlags::of_bits(0); }
+
+// Served from the shadow VMCS where it grants the field. It has every field that can be granted, and VMWRITE may change all
+// of them, so neither can fail. Intel SDM vol. 3, "VMREAD—Read Field From Virtual-Machine Control Structure", "VMWRITE".
+template <class Dst, class Which>
+SILICON_INLINE Outcome vmread(Cpu& cpu, const Insn& in) {
+    const u64 field = Which::load(cpu, in).value;
+    if (!shadowed(cpu, field, false)) return vmx_instruction<Reason::Vmread, 1, Dst, Which>(cpu, in);
+    if (cpu.cpl != 0) return cpu.raise(vector_gp, 0);
+    const Outcome out = Dst::store(cpu, in, typename Dst::type(cpu.vmcs.shadow.read(u32(field))));
+    if (out != Outcome::Stop) vm_succeeds(cpu);
+    return out;
+}
+
+template <class Which, class Src>
+SILICON_INLINE Outcome vmwrite(Cpu& cpu, const Insn& in) {
+    const u64 field = Which::load(cpu, in).value;
+    if (!shadowed(cpu, field, true)) return vmx_instruction<Reason::Vmwrite, 0, Which, Src>(cpu, in);
+    if (cpu.cpl != 0) return cpu.raise(vector_gp, 0);
+    const auto v = Src::load(cpu, in);
+    if (!v.ok) return Outcome::Stop;
+    cpu.vmcs.shadow.write(u32(field), v.value);
+    vm_succeeds(cpu);
+    return Outcome::Next;
 }
 
 SILICON_INLINE Outcome get_extended_control(Cpu& cpu, const Insn&) {

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Final, SupportsIndex
 
 from .._core.checks import integer
-from ..arch.x86_64.msrs import NATIVE
-from ..errors import BadArgument
+from ..arch.x86_64.msrs import MANAGED, NATIVE, UNCOUNTED
+from ..errors import BadArgument, Unsupported
 from . import _intel_constants as c
 from ._process import own_vcpu
 from ._status import implemented
 
 _U32: Final = 0xFFFF_FFFF
+_ACCESS: Final = int(c.HV_MSR_READ | c.HV_MSR_WRITE)
 
 
 @implemented
@@ -28,6 +29,37 @@ def hv_vcpu_enable_native_msr(vcpu: SupportsIndex, msr: SupportsIndex, enable: b
         cpu.engine.msr_exits(number, not enable)
     except KeyError:
         raise BadArgument(f"this vCPU has no MSR {number:#x}") from None
+
+
+@implemented
+def hv_vcpu_enable_managed_msr(vcpu: SupportsIndex, msr: SupportsIndex, enable: bool) -> None:
+    """Bind an MSR to the vCPU, or (False) unbind it, which also takes the guest's access; its value stays.
+
+    The guest's accesses exit until hv_vcpu_set_msr_access lets them through. Takes what hv_vcpu_enable_native_msr
+    takes, but TSC and PRED_CMD. HV_UNSUPPORTED for performance counters and last-branch records, which there are none
+    of, as hv_vmx_get_msr_info says; HV_BAD_ARGUMENT for others.
+    """
+    cpu, number = own_vcpu(vcpu), integer("msr", msr, high=_U32)
+    if number in UNCOUNTED:
+        raise Unsupported(f"MSR {number:#x}: the software CPU has no performance counters and no last-branch records")
+    if number not in MANAGED:
+        raise BadArgument(f"MSR {number:#x} cannot be managed; {', '.join(f'{one:#x}' for one in sorted(MANAGED))} can")
+    cpu.engine.bind_msr(number, bool(enable))
+
+
+@implemented
+def hv_vcpu_set_msr_access(vcpu: SupportsIndex, msr: SupportsIndex, flags: SupportsIndex) -> None:
+    """What the guest may do with a managed MSR without an exit: HV_MSR_READ, HV_MSR_WRITE, both or HV_MSR_NONE.
+
+    HV_BAD_ARGUMENT for one that is not managed, unknown flags.
+    """
+    cpu, number, access = own_vcpu(vcpu), integer("msr", msr, high=_U32), integer("flags", flags)
+    if access & ~_ACCESS:
+        raise BadArgument(f"flags {access:#x} has bits that are none; HV_MSR_READ (1) and HV_MSR_WRITE (2) are")
+    try:
+        cpu.engine.set_msr_access(number, access)
+    except KeyError:
+        raise BadArgument(f"MSR {number:#x} is not managed; hv_vcpu_enable_managed_msr makes it so") from None
 
 
 @implemented

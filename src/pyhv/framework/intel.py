@@ -2,8 +2,8 @@
 
 Same order of arguments as in C. Out-parameters become the result (several: a NamedTuple); anything but HV_SUCCESS
 raises the HvError of that code. The strict rules hold: one VM a process, a vCPU only on the thread that made it.
-Exits are raw: RIP on the instruction, the reason and its details in the VMCS. What pyhv does not have yet raises
-HvError of HV_UNSUPPORTED; `IMPLEMENTED` and `LATER` say which is which.
+Exits are raw: RIP on the instruction, the reason and its details in the VMCS. What the engine does not have, an
+option or an MSR, raises HvError of HV_UNSUPPORTED. `IMPLEMENTED` has the names of the functions; none is in `LATER`.
 """
 
 from .._core.clock import mach_absolute_time as mach_absolute_time
@@ -44,17 +44,17 @@ from ._intel_exit_info import hv_vcpu_exit_init_ap as hv_vcpu_exit_init_ap
 from ._intel_exit_info import hv_vcpu_exit_inject_excp as hv_vcpu_exit_inject_excp
 from ._intel_exit_info import hv_vcpu_exit_ioapic_eoi as hv_vcpu_exit_ioapic_eoi
 from ._intel_exit_info import hv_vcpu_exit_startup_ap as hv_vcpu_exit_startup_ap
-from ._intel_later import hv_vcpu_enable_managed_msr as hv_vcpu_enable_managed_msr
-from ._intel_later import hv_vcpu_set_msr_access as hv_vcpu_set_msr_access
-from ._intel_later import hv_vmx_vcpu_read_shadow_vmcs as hv_vmx_vcpu_read_shadow_vmcs
-from ._intel_later import hv_vmx_vcpu_set_shadow_access as hv_vmx_vcpu_set_shadow_access
-from ._intel_later import hv_vmx_vcpu_write_shadow_vmcs as hv_vmx_vcpu_write_shadow_vmcs
+from ._intel_msr import hv_vcpu_enable_managed_msr as hv_vcpu_enable_managed_msr
 from ._intel_msr import hv_vcpu_enable_native_msr as hv_vcpu_enable_native_msr
 from ._intel_msr import hv_vcpu_read_msr as hv_vcpu_read_msr
+from ._intel_msr import hv_vcpu_set_msr_access as hv_vcpu_set_msr_access
 from ._intel_msr import hv_vcpu_write_msr as hv_vcpu_write_msr
 from ._intel_msr import hv_vmx_get_msr_info as hv_vmx_get_msr_info
 from ._intel_notifiers import hv_vm_add_pio_notifier as hv_vm_add_pio_notifier
 from ._intel_notifiers import hv_vm_remove_pio_notifier as hv_vm_remove_pio_notifier
+from ._intel_shadow import hv_vmx_vcpu_read_shadow_vmcs as hv_vmx_vcpu_read_shadow_vmcs
+from ._intel_shadow import hv_vmx_vcpu_set_shadow_access as hv_vmx_vcpu_set_shadow_access
+from ._intel_shadow import hv_vmx_vcpu_write_shadow_vmcs as hv_vmx_vcpu_write_shadow_vmcs
 from ._intel_space import hv_vcpu_set_space as hv_vcpu_set_space
 from ._intel_space import hv_vm_map_space as hv_vm_map_space
 from ._intel_space import hv_vm_protect_space as hv_vm_protect_space

@@ -31,6 +31,7 @@ _MODULES: Final = (
     "strict_apic",
     "strict_notifiers",
     "strict_spaces",
+    "strict_shadow",
 )
 _found: Final[list[Promise]] = []
 

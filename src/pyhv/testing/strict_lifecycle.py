@@ -226,9 +226,3 @@ def option_bits_are_checked(engine: str) -> None:
     fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vcpu_create(1 << 9))
     fails(hv.HV_UNSUPPORTED, lambda: hv.hv_vcpu_create(hv.HV_VCPU_ACCEL_RDPMC))
     hv.hv_vm_destroy()
-
-
-@promise
-def what_is_not_there_yet_says_so(engine: str) -> None:
-    """1.16: functions that pyhv does not have return HV_UNSUPPORTED by name."""
-    fails(hv.HV_UNSUPPORTED, lambda: hv.hv_vcpu_enable_managed_msr(0, 0x1C8, True), "managed_msr")

@@ -43,6 +43,24 @@ NATIVE: Final = frozenset(
 )
 """MSRs that hv_vcpu_enable_native_msr takes: what clients and Apple's own tests ask for. FLUSH_CMD is refused."""
 
+MANAGED: Final = NATIVE - {MSRS["TSC"], MSRS["PRED_CMD"]}
+"""MSRs that hv_vcpu_enable_managed_msr takes: those of NATIVE that are values of the vCPU's own."""
+
+UNCOUNTED: Final = frozenset(
+    {
+        *range(0xC1, 0xC9),  # PMCn
+        *range(0x186, 0x18E),  # PERFEVTSELn
+        *range(0x309, 0x30D),  # FIXED_CTRn
+        *(0x329, 0x38D, 0x38E, 0x38F, 0x390, 0x391, 0x392),  # PERF_METRICS, FIXED_CTR_CTRL, PERF_GLOBAL_*
+        *range(0x4C1, 0x4C9),  # A_PMCn
+        *(0x1C8, 0x1C9, 0x1DD, 0x1DE),  # LBR_SELECT, LASTBRANCH_TOS, LER_FROM_LIP, LER_TO_LIP
+        *range(0x680, 0x6A0),  # LASTBRANCH_n_FROM_IP
+        *range(0x6C0, 0x6E0),  # LASTBRANCH_n_TO_IP
+        *range(0xDC0, 0xDE0),  # LASTBRANCH_INFO_n
+    }
+)
+"""Performance counters and last-branch records: the software CPU has neither."""
+
 STATE: Final = ("SPEC_CTRL", "STAR", "LSTAR", "CSTAR", "FMASK", "KERNEL_GS_BASE", "TSC_AUX", "APIC_BASE", "MISC_ENABLE")
 """MSRs that belong to a saved vCPU beside its VMCS fields (EFER, PAT, SYSENTER and segment bases are among those)."""
 

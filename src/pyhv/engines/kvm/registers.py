@@ -15,6 +15,7 @@ from .abi import Ioctl
 from .capabilities import capability
 from .exits import exit_of
 from .no_apic import NoApic
+from .no_raw import NoRaw
 from .pending import Pending
 from .state import STATE_MSRS, General, System, read_msr, write_msr
 
@@ -39,7 +40,7 @@ def _is_exit_information(field: int) -> bool:
     return field >> 10 & 3 == 1
 
 
-class RegisterFile(NoApic):
+class RegisterFile(NoApic, NoRaw):
     """State access; `KvmVcpu` adds running."""
 
     def __init__(self, vm: KvmVm, seat: Seat, twin: _silicon.Cpu) -> None:

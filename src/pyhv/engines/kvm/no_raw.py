@@ -1,0 +1,35 @@
+"""What only vCPUs with raw exits have, Apple's functions': this engine makes none of these."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from ...errors import Unsupported
+
+
+class NoRaw:
+    """Every method says so."""
+
+    def read_shadow_vmcs(self, field: int) -> NoReturn:
+        """Unsupported."""
+        raise _none("shadow VMCS")
+
+    def write_shadow_vmcs(self, field: int, value: int) -> NoReturn:
+        """Unsupported."""
+        raise _none("shadow VMCS")
+
+    def set_shadow_access(self, field: int, flags: int) -> NoReturn:
+        """Unsupported."""
+        raise _none("shadow VMCS")
+
+    def bind_msr(self, msr: int, bound: bool) -> NoReturn:
+        """Unsupported."""
+        raise _none("managed MSRs")
+
+    def set_msr_access(self, msr: int, flags: int) -> NoReturn:
+        """Unsupported."""
+        raise _none("managed MSRs")
+
+
+def _none(what: str) -> Unsupported:
+    return Unsupported(f"the kvm engine has no {what}; the soft engine does")
