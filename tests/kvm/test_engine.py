@@ -111,6 +111,15 @@ def test_a_written_rip_forgets_what_waits(kvm: str) -> None:
         assert g.cpu.regs.rax == 0xAABB
 
 
+def test_what_was_answered_long_ago_is_no_step(kvm: str) -> None:
+    with guest(kvm, "e461 f4 40 40 f4") as g:
+        assert g.cpu.run() == PortIn(0x61, 1, 1)
+        g.cpu.answer(0x5A)
+        assert g.cpu.run() == Halted()
+        assert g.cpu.step() == MonitorTrap()
+        assert (g.cpu.regs.rip, g.cpu.regs.al) == (CODE + 4, 0x5B)
+
+
 def test_an_answer_is_not_undone_by_other_registers(kvm: str) -> None:
     with guest(kvm, "e461 f4") as g:
         assert g.cpu.run() == PortIn(0x61, 1, 1)

@@ -48,10 +48,9 @@ def _port(run: bytearray | memoryview) -> Exit:
     out, size, port, count, at = _io(run, abi.UNION_AT)
     if not out:
         return PortIn(port, size, count)
-    data = bytes(memoryview(run)[at : at + size * count])
     if count == 1:
-        return PortOut(port, size, int.from_bytes(data, "little"))
-    return PortOutMany(port, size, data)
+        return PortOut(port, size, int.from_bytes(run[at : at + size], "little"))
+    return PortOutMany(port, size, bytes(run[at : at + size * count]))
 
 
 def _read_msr(run: bytearray | memoryview) -> Exit:

@@ -6,7 +6,7 @@ from operator import index
 from typing import Final
 
 from ...errors import BadArgument
-from ...exits import Exit, MmioLoad, MsrRead, MsrWrite, PortIn
+from ...exits import Exit, MmioLoad, MsrRead, MsrWrite, PortIn, PortOut
 from . import abi
 
 _WAITING: Final = (PortIn, MmioLoad, MsrRead, MsrWrite)
@@ -89,3 +89,7 @@ class Pending:
         if not 0 <= number < 1 << 8 * size:
             raise BadArgument(f"answer {number} does not fit in {size} unsigned bytes")
         return number.to_bytes(size, "little")
+
+
+POSTED: Final = Pending(PortOut(0, 1, 0), memoryview(b""))
+"""Any write to ports: nothing of it has to be remembered."""

@@ -31,12 +31,14 @@ from ...exits import (
     MonitorTrap,
     MsrRead,
     MsrWrite,
+    PortOut,
+    PortOutMany,
     Unnamed,
 )
 from . import abi, timer
 from .abi import Ioctl, Why
 from .exits import exit_of
-from .pending import Pending
+from .pending import POSTED, Pending
 from .registers import RegisterFile
 from .stepping import linear_rip, twin_steps
 
@@ -47,6 +49,7 @@ _U64: Final = (1 << 64) - 1
 _SLICE_NS: Final = 20_000_000  # how long a run on the main thread may keep Ctrl-C waiting
 _LONG: Final = 100_000_000
 _MOST_POINTS: Final = 4
+_POSTED_KINDS: Final = frozenset({PortOut, PortOutMany})
 _RUN: Final = int(Ioctl.RUN)
 _IO: Final = int(Why.IO)
 
@@ -61,6 +64,7 @@ class KvmVcpu(RegisterFile):
         self._thread = self._home = 0
         self._alarm: timer.Alarm | None = None
         self._alarm_at = 0
+        self._on_main = False
         self._kicked = False
         self._ran_ns = 0
         self._points: set[int] = set()
@@ -73,7 +77,10 @@ class KvmVcpu(RegisterFile):
         """To the next exit."""
         until = None if deadline_ns is None else _limit("deadline_ns", deadline_ns)
         left = None if budget is None else _limit("budget", budget)
-        with self._running():
+        self.begin()
+        try:
+            if left is None and not self._points:
+                return self._go(until)
             found = self._over_a_point(until, left) if self._points else None
             if isinstance(found, MonitorTrap):  # one is done
                 left, found = None if left is None else left - 1, None
@@ -81,6 +88,8 @@ class KvmVcpu(RegisterFile):
                 found = self._go(until) if left is None else self._count(until, left)
             self._told = isinstance(found, Breakpoint)
             return found
+        finally:
+            self.end()
 
     def step(self) -> Exit:
         """One instruction."""
@@ -109,12 +118,13 @@ class KvmVcpu(RegisterFile):
             if until is not None and self.vm.clock.now_ns >= until:
                 return DeadlinePassed()
             self._set_alarm(until)
-            found = self._ready() or self._enter()
+            found = (self._ready() if self._dirty or self._dirty_system else None) or self._enter()
             if found is not None:
                 return found
 
     def _enter(self) -> Exit | None:
         """KVM_RUN, once. None: nobody has to know."""
+        self._pending = None  # KVM finishes it first
         before = monotonic_ns()
         try:
             ioctl(self.fd, _RUN, 0)
@@ -127,7 +137,11 @@ class KvmVcpu(RegisterFile):
         finally:
             self._ran_ns += monotonic_ns() - before
             self._stale = self._stale_system = True
-        return self._meaning(exit_of(self.kvm_run))
+        found = exit_of(self.kvm_run)
+        if type(found) in _POSTED_KINDS:  # the exit that comes most often goes the shortest way
+            self._pending = POSTED
+            return found
+        return self._meaning(found)
 
     def _meaning(self, found: Exit) -> Exit | None:
         """What the program is to see of an exit; None when the engine has dealt with it."""
@@ -304,10 +318,11 @@ class KvmVcpu(RegisterFile):
             self._alarm.close()
         self._alarm = timer.Alarm()
         self._alarm_at, self._home = 0, thread
+        self._on_main = thread == threading.main_thread().ident
 
     def _set_alarm(self, until: int | None) -> None:
         """Let the signal come when the deadline is there, and on the main thread soon enough for Ctrl-C."""
-        main = threading.main_thread().ident == self._home
+        main = self._on_main
         if until is None and not main:
             return
         now = monotonic_ns()
