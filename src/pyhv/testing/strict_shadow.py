@@ -126,7 +126,7 @@ def the_shadow_reaches_memory_and_faults(engine: str) -> None:
         raw.write(hv.VMCS_GUEST_CS, 0x1B)
         raw.write(hv.VMCS_GUEST_SS, 0x23)
         assert again(raw, hv.VMCS_GUEST_ES) == hv.VMX_REASON_EXC_NMI
-        assert raw.read(hv.VMCS_RO_VMEXIT_IRQ_INFO) == 0x8000_0B0D
+        assert (raw.read(hv.VMCS_RO_VMEXIT_IRQ_INFO), raw.reg(hv.HV_X86_RIP)) == (0x8000_0B0D, CODE)
     with raw_guest("0f78d1") as raw:
         proc2(raw, hv.CPU_BASED2_VMCS_SHADOW)
         hv.hv_vmx_vcpu_set_shadow_access(raw.vcpu, hv.VMCS_GUEST_ES, READ_WRITE)
