@@ -58,6 +58,7 @@ void Cpu::enter() {
 // Between two iterations of a REP the flags have RF, as an interrupt would push them. Intel SDM vol. 3, "Saving RIP, RSP, RFLAGS".
 void Cpu::leave() {
     return_float();
+    injected_.pending = false;  // one that still waits stands in the VMCS, where it may be taken back
     rflags = all_rflags() | (std::exchange(repeating_, false) ? flag::rf : 0);
     if (raw_) vmcs.entry_controls = (vmcs.entry_controls & ~entry_control::ia32e) | (efer & efer::lma ? entry_control::ia32e : 0);
     clock_.execute(false);

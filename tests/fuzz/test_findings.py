@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from pyhv import BudgetSpent, Halted, PortIn, Table, VCpu, VirtualMachine
+from pyhv import BudgetSpent, Halted, MmioLoad, PortIn, Table, VCpu, VirtualMachine, Vmcs
 
 CODE, GDT, HANDLER = 0x1000, 0x2000, 0x3000
 
@@ -66,3 +66,19 @@ def test_what_is_not_canonical_has_no_translation() -> None:
         cpu.enter_long(0x4000)
         assert cpu.translate(0x1000) == 0x1000
         assert cpu.translate(0x0100_0000_0000_1000) is None
+
+
+def test_an_event_that_was_taken_back_does_not_come() -> None:
+    """It had been read from the VMCS at an entry that ended, unfinished, before it could be delivered."""
+    with VirtualMachine(engine="soft") as vm, vm.vcpu() as cpu:
+        vm.map(at=0, size=1 << 16)
+        cpu.enter_protected()
+        cpu.regs.cr4, cpu.regs.rflags, cpu.regs.rsp = 1 << 9, 0x202, 0x8000
+        put(vm, cpu, bytes.fromhex("F3 0F 6F 05 00 00 00 10 F4"))  # movdqu xmm0, [device] · hlt: two pieces
+        assert isinstance(cpu.run(), MmioLoad)
+        cpu.answer(1)
+        cpu.inject(0x40)
+        assert isinstance(cpu.run(), MmioLoad)
+        cpu.write_vmcs(Vmcs.ENTRY_INTERRUPTION_INFO, 0)
+        cpu.answer(2)
+        assert isinstance(cpu.run(), Halted)
