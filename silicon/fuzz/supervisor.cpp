@@ -66,9 +66,9 @@ Ended wait_for(pid_t child, const Board& board, unsigned hang_seconds, u64 end_n
                 false, false, false,
                 "the process ended with " + std::to_string(WEXITSTATUS(status)) + " (a sanitizer's report is above)"};
         }
-        const u64 now = Clock::host_ns();
+        const u64 started = board.started_ns, now = Clock::host_ns();  // in this order: a case may begin in between
         const bool over = interrupted || now >= end_ns;
-        const bool hung = now - board.started_ns > u64{hang_seconds} * 1'000'000'000;
+        const bool hung = now - started > u64{hang_seconds} * 1'000'000'000;
         if (over || hung) {
             kill(child, SIGKILL);
             waitpid(child, &status, 0);

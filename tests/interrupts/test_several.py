@@ -114,8 +114,8 @@ def test_ping_pong(two: Machine) -> None:
     assert two.run(60_000) == Halted()
     second.stop()
     counts = [int.from_bytes(two.ram[0x500 + 4 * n : 0x504 + 4 * n], "little") for n in range(2)]
-    assert counts[0] - rounds in (0, 1), "another one may come before the last is looked at"
-    assert counts[1] - counts[0] in (0, 1)
+    assert counts[0] >= rounds  # more where the next one comes between IRETD and CLI, again and again
+    assert counts[1] - counts[0] in (0, 1), "an interrupt was lost"
 
 
 @pytest.fixture
