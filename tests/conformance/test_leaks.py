@@ -53,9 +53,12 @@ def grown_kib(rounds: int, work: object) -> int:
 
 @pytest.mark.parametrize("work", [one_round, dropped_round, strict_round])
 def test_rounds_leave_nothing_behind(work: object) -> None:
-    before = threads_and_files()
+    gc.collect()
+    threads, files = threads_and_files()
     assert grown_kib(500, work) < 2048  # one guest page a round would show
-    assert threads_and_files() == before
+    threads_now, files_now = threads_and_files()
+    assert threads_now <= threads  # less where another test's last thread has ended meanwhile
+    assert files_now <= files
 
 
 @pytest.mark.slow
