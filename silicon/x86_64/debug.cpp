@@ -133,7 +133,7 @@ bool Cpu::touch_port(u16 port, unsigned size_bytes) {
 // Misaligned data accesses of user code fault while CR0.AM and EFLAGS.AC are set; before any page fault, as processors do.
 bool Cpu::misaligned(u64 at, unsigned size_bytes) {
     if (!checks_alignment() || !(at & (size_bytes - 1))) return false;
-    if (in_long64() && !canonical(at)) return false;  // #GP comes first
+    if (in_long64() && (!canonical(at) || !canonical(at + size_bytes - 1))) return false;  // #GP comes first
     raise(vector_ac, 0);
     return true;
 }
