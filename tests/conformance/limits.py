@@ -27,6 +27,10 @@ DIFFERENT: Final = {
         "kvm",
         "state.a_state_within_an_instruction_keeps_its_answers",
     ): "KVM keeps the pieces to itself: all are asked again",
+    (
+        "kvm",
+        "memory.unmap_reaches_a_running_vcpu",
+    ): "an INC that unmap meets between its load and its store leaves with the store alone: KVM has loaded already",
 }
 """(engine, promise) → what is otherwise. Not run."""
 
