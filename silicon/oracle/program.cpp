@@ -6,6 +6,7 @@
 
 #include "silicon/oracle/rng.h"
 #include "silicon/oracle/vectors.h"
+#include "silicon/x86_64/zydis_quirks.h"
 
 namespace silicon::oracle {
 
@@ -144,17 +145,6 @@ std::string hex_bytes(const u8* bytes, size_t count) {
     return text;
 }
 
-// ModRM.mod 0 with SIB.base 5 has no base but a displacement, REX.B or not; Zydis 4.0 says R13D.
-static void forget_wrong_base(Decoded& d) {
-    if (!d.ok() || !(d.insn.attributes & ZYDIS_ATTRIB_HAS_SIB) || d.insn.raw.modrm.mod != 0 || d.insn.raw.sib.base != 5) return;
-    for (unsigned n = 0; n < d.insn.operand_count; ++n) {
-        ZydisDecodedOperand& operand = d.operands[n];
-        if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY || operand.mem.base != ZYDIS_REGISTER_R13D) continue;
-        operand.mem.base = ZYDIS_REGISTER_NONE;
-        operand.mem.disp.value = d.insn.raw.disp.value;
-    }
-}
-
 Decoded decode(const u8* bytes, size_t size, unsigned bits) {
     static ZydisDecoder decoders[3];
     static const bool ready = [] {
@@ -166,7 +156,8 @@ Decoded decode(const u8* bytes, size_t size, unsigned bits) {
     (void)ready;
     Decoded d;
     d.status = ZydisDecoderDecodeFull(&decoders[bits == 64 ? 0 : bits == 32 ? 1 : 2], bytes, size, &d.insn, d.operands);
-    forget_wrong_base(d);
+    if (d.ok())
+        for (unsigned n = 0; n < d.insn.operand_count; ++n) x86::forget_wrong_base(d.insn, d.operands[n]);
     return d;
 }
 

@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "silicon/x86_64/ops/table.h"
+#include "silicon/x86_64/zydis_quirks.h"
 
 namespace silicon::x86 {
 
@@ -121,17 +122,9 @@ Addressing addressing_of(const Insn& in, u32 mode) {
     return mode & mode::flat && in.seg != Seg::Cs ? Addressing::Flat32 : Addressing::General;
 }
 
-// ModRM.mod 0 with SIB.base 5 has no base but a displacement, REX.B or not; Zydis 4.0 forgets that for [r13d].
-bool has_no_base(const ZydisDecodedInstruction& insn) {
-    return insn.attributes & ZYDIS_ATTRIB_HAS_SIB && insn.raw.modrm.mod == 0 && insn.raw.sib.base == 5;
-}
-
-void set_memory(Insn& in, const ZydisDecodedInstruction& insn, const ZydisDecodedOperand& operand, u32 mode) {
-    auto mem = operand.mem;
-    if (mem.base == ZYDIS_REGISTER_R13D && has_no_base(insn)) {
-        mem.base = ZYDIS_REGISTER_NONE;
-        mem.disp.value = insn.raw.disp.value;
-    }
+void set_memory(Insn& in, const ZydisDecodedInstruction& insn, ZydisDecodedOperand operand, u32 mode) {
+    forget_wrong_base(insn, operand);
+    const auto& mem = operand.mem;
     in.base = address_slot(mem.base);
     in.index = address_slot(mem.index);
     in.scale = mem.scale > 4 ? 3 : mem.scale > 2 ? 2 : mem.scale > 1 ? 1 : 0;
