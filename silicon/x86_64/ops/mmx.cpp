@@ -88,7 +88,7 @@ SILICON_INLINE Outcome mmx_insert_word(Cpu& cpu, const Insn& in) {
 
 template <class Src, class Mask>
 SILICON_INLINE Outcome mmx_store_selected(Cpu& cpu, const Insn& in) {
-    if (x87_exception_waits(cpu)) [[unlikely]] return cpu.raise(vector_mf);
+    if (x87_raises(cpu)) [[unlikely]] return cpu.raise(vector_mf);
     const Linear at = masked_place(cpu, in, 8);
     if (!at.ok) [[unlikely]] return Outcome::Stop;
     const Outcome out = store_selected(cpu, at.value, Src::load(cpu, in).value, Mask::load(cpu, in).value);
@@ -98,7 +98,7 @@ SILICON_INLINE Outcome mmx_store_selected(Cpu& cpu, const Insn& in) {
 
 // Intel SDM vol. 2, "EMMS—Empty MMX Technology State".
 SILICON_INLINE Outcome empty_mmx(Cpu& cpu, const Insn&) {
-    if (x87_exception_waits(cpu)) [[unlikely]] return cpu.raise(vector_mf);
+    if (x87_raises(cpu)) [[unlikely]] return cpu.raise(vector_mf);
     enter_mmx(cpu);
     cpu.fx.ftw = 0;
     return Outcome::Next;

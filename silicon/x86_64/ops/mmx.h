@@ -1,26 +1,22 @@
-// What an MMX instruction does to the x87 unit, whose registers it uses.
+// What an MMX instruction does to the x87 unit, whose registers it uses. A pending x87 exception comes first: #MF.
+// Intel SDM vol. 3, "MMX Instructions: Exceptions".
 #pragma once
 
 #include "silicon/x86_64/ops/table.h"
+#include "silicon/x86_64/x87.h"
 
 namespace silicon::x86 {
 
-// A pending x87 exception comes first: #MF. Intel SDM vol. 3, "MMX Instructions: Exceptions".
-SILICON_INLINE bool x87_exception_waits(const Cpu& cpu) {
-    constexpr u16 error_summary = 1 << 7;
-    return cpu.fx.fsw & error_summary && cpu.cr0 & cr0::ne;
-}
-
 // TOP becomes 0, no register is empty. Intel SDM vol. 3, "Effects of MMX Instructions on x87 FPU State".
 SILICON_INLINE void enter_mmx(Cpu& cpu) {
-    cpu.fx.fsw &= u16(~(7 << 11));
+    cpu.fx.fsw &= u16(~x87::top);
     cpu.fx.ftw = 0xff;
 }
 
 // dst = compute(src), as one MMX instruction
 template <class Dst, class Src, class Compute>
 SILICON_INLINE Outcome mmx_make(Cpu& cpu, const Insn& in, Compute compute) {
-    if (x87_exception_waits(cpu)) [[unlikely]] return cpu.raise(vector_mf);
+    if (x87_raises(cpu)) [[unlikely]] return cpu.raise(vector_mf);
     const auto b = Src::load(cpu, in);
     if (!b.ok) [[unlikely]] return Outcome::Stop;
     const Outcome out = Dst::store(cpu, in, typename Dst::type(compute(b.value)));

@@ -47,7 +47,7 @@ SILICON_INLINE Outcome to_integer(Cpu& cpu, const Insn& in) {
 // Packed Double Precision Floating-Point Values"; processors do the same for CVTPI2PS.
 template <class Dst, class Src>
 SILICON_INLINE Outcome from_mmx_singles(Cpu& cpu, const Insn& in) {
-    if (!Src::memory && x87_exception_waits(cpu)) [[unlikely]] return cpu.raise(vector_mf);
+    if (!Src::memory && x87_raises(cpu)) [[unlikely]] return cpu.raise(vector_mf);
     const auto b = Src::load(cpu, in);
     if (!b.ok) [[unlikely]] return Outcome::Stop;
     const Vec a = Dst::load(cpu, in).value, r = host_float::cvtdq2ps::run(a, widened(b.value));
@@ -59,7 +59,7 @@ SILICON_INLINE Outcome from_mmx_singles(Cpu& cpu, const Insn& in) {
 // Always exact.
 template <class Dst, class Src>
 SILICON_INLINE Outcome from_mmx_doubles(Cpu& cpu, const Insn& in) {
-    if (!Src::memory && x87_exception_waits(cpu)) [[unlikely]] return cpu.raise(vector_mf);
+    if (!Src::memory && x87_raises(cpu)) [[unlikely]] return cpu.raise(vector_mf);
     const auto b = Src::load(cpu, in);
     if (!b.ok) [[unlikely]] return Outcome::Stop;
     if (!Src::memory) enter_mmx(cpu);
@@ -68,7 +68,7 @@ SILICON_INLINE Outcome from_mmx_doubles(Cpu& cpu, const Insn& in) {
 
 template <class Host, class Dst, class Src>
 SILICON_INLINE Outcome to_mmx(Cpu& cpu, const Insn& in) {
-    if (x87_exception_waits(cpu)) [[unlikely]] return cpu.raise(vector_mf);
+    if (x87_raises(cpu)) [[unlikely]] return cpu.raise(vector_mf);
     const auto b = Src::load(cpu, in);
     if (!b.ok) [[unlikely]] return Outcome::Stop;
     const Vec r = Host::run(Vec{}, widened(b.value));

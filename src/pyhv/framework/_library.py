@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import HvReturn
 from . import _c_values
 from ._intel_c import FUNCTIONS
 
@@ -11,7 +12,7 @@ from ._intel_c import FUNCTIONS
 def start(ffi: Any) -> None:
     """Give every exported function its body. One that fails otherwise than by an HvError returns HV_ERROR."""
     _c_values.use(ffi)
-    error = _c_values.signed(0xFAE9_4001)
+    error = _c_values.signed(HvReturn.ERROR)
     for function in FUNCTIONS:
         code = 0 if function.__name__ == "hv_tsc_clock" else error
         ffi.def_extern(name=function.__name__, error=code)(function)
