@@ -55,6 +55,13 @@ constexpr u32 guest_selector = 0x800, guest_limit = 0x4800, guest_rights = 0x481
 constexpr u32 entry_controls = 0x4012, tsc_offset_field = 0x2010, cr3_target_0 = 0x6008, pdpte_0 = 0x280a, dr7_field = 0x681a, rsp_field = 0x681c;
 constexpr u32 gdtr_limit = 0x4810, idtr_limit = 0x4812, gdtr_base = 0x6816, idtr_base = 0x6818, timer_field = 0x482e;
 
+// The bits that a field has, by bits 14:13 of its encoding; VMWRITE drops what is beyond. Intel SDM vol. 3, "Encodings of VMCS
+// Fields".
+u64 width_mask(u32 encoding) {
+    constexpr u64 masks[] = {0xffff, ~u64{0}, 0xffff'ffff, ~u64{0}};  // 16 bits, 64, 32, natural
+    return masks[encoding >> 13 & 3];
+}
+
 // Which of `count` fields in a row, or -1.
 int index_of(u32 encoding, u32 first, unsigned count = 8) {
     if (encoding < first || encoding >= first + 2 * count || (encoding - first) % 2) return -1;
@@ -108,7 +115,7 @@ bool Cpu::read_vmcs(u32 encoding, u64& value) const {
     if (const auto* f = find(guest64, encoding)) return value = this->*f->member, true;
     if (const auto* f = find(guest32, encoding)) return value = this->*f->member, true;
     if (const auto* f = find(controls64, encoding)) return value = vmcs.*f->member, true;
-    if (const auto* f = find(msr_fields, encoding)) return value = plain_msrs.at(f->msr), true;
+    if (const auto* f = find(msr_fields, encoding)) return value = plain_msrs.at(f->msr) & width_mask(encoding), true;
     if (encoding == entry_controls && !raw_) {  // the objects change mode without it
         const u32 other = vmcs.entry_controls & ~entry_control::ia32e;
         return value = other | (efer & efer::lma ? entry_control::ia32e : 0), true;
@@ -154,7 +161,7 @@ bool Cpu::write_vmcs(u32 encoding, u64 value) {
     }
     if (const auto* f = find(guest32, encoding)) return this->*f->member = u32(value), true;
     if (const auto* f = find(controls64, encoding)) return vmcs.*f->member = value, true;
-    if (const auto* f = find(msr_fields, encoding)) return plain_msrs[f->msr] = value, true;
+    if (const auto* f = find(msr_fields, encoding)) return plain_msrs[f->msr] = value & width_mask(encoding), true;
     if (encoding == timer_field) timer_runs_ = false;
     if (const auto* f = find(controls32, encoding)) return vmcs.*f->member = u32(value), true;
     switch (encoding) {
@@ -168,7 +175,7 @@ bool Cpu::write_vmcs(u32 encoding, u64 value) {
         default: break;
     }
     if (!is_kept(encoding)) return false;
-    vmcs.kept[encoding] = value;
+    vmcs.kept[encoding] = value & width_mask(encoding);
     return true;
 }
 

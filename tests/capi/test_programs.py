@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 PROGRAMS = Path(__file__).parent / "programs"
+SPEC = Path(__file__).resolve().parents[2] / "spec" / "api" / "intel.toml"
 NAMES = sorted(path.stem for path in PROGRAMS.glob("*.c"))
 COMPILERS = {"c": ("gcc", "-std=gnu11"), "c++": ("g++", "-std=gnu++17", "-x", "c++")}
 SECONDS = 120
 
 
+@functools.cache
 def hv(*arguments: str) -> str:
     command = [sys.executable, "-m", "pyhv.cli", *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+def vmcs_fields() -> str:
+    """A line FIELD(name, what Apple's table says of it) for each VMCS field of the spec."""
+    fields = next(enum for enum in tomllib.loads(SPEC.read_text("utf-8"))["enum"] if enum["name"] == "vmcs_field")
+    words = {"access_rw": "RW", "access_conditional": "CONDITIONAL", "access_ro": "RO"}
+    said = {name: word for key, word in words.items() for name in fields[key]}
+    return "".join(f"FIELD({name}, {said.get(name, 'NO_WORD')})\n" for name in fields["values"] if name != "VMCS_INVALID")
+
+
 def build(program: Path, out: Path, language: str = "c") -> Path:
     compile_flags, libs = (shlex.split(hv("c-flags", part)) for part in ("--cflags", "--libs"))
-    flags = ["-O1", "-Wall", "-Wextra", "-Werror", "-pthread"]
+    flags = ["-O1", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{out.parent}"]
     command = [*COMPILERS[language], *flags, *compile_flags, str(program), "-x", "none", "-o", str(out), *libs]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -36,6 +48,7 @@ def run(program: Path, **environment: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_program(tmp_path: Path, name: str) -> None:
+    (tmp_path / "vmcs_fields.inc").write_text(vmcs_fields())
     build(PROGRAMS / f"{name}.c", tmp_path / f"{name}++", "c++")  # the same code once more, so it need not run again
     done = run(build(PROGRAMS / f"{name}.c", tmp_path / name))
     assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")

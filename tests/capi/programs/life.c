@@ -1,5 +1,5 @@
 /* A thousand lives of a VM with a vCPU and memory, each run to its HLT; and what is refused in between. */
-#include "check.h"
+#include "guest.h"
 
 int main(void) {
     int support = 0;

@@ -1,7 +1,7 @@
 /* A real-mode guest: what it writes to a port, what it reads from one, an exception, an injected interrupt. */
 #include <string.h>
 
-#include "check.h"
+#include "guest.h"
 
 static const uint8_t program[] = {
     0xba, 0xf8, 0x03,       /* mov dx, 0x3f8 */
@@ -12,10 +12,6 @@ static const uint8_t program[] = {
     0xf4,                   /* hlt: where the handler returns to */
 };
 static const uint8_t handler[] = {0xb0, '!', 0xee, 0xf4}; /* mov al, '!'; out dx, al; hlt */
-
-static void skip(hv_vcpuid_t vcpu) {
-    CHECK(hv_vcpu_write_register(vcpu, HV_X86_RIP, reg(vcpu, HV_X86_RIP) + vmcs(vcpu, VMCS_RO_VMEXIT_INSTR_LEN)));
-}
 
 static void run_to_port(hv_vcpuid_t vcpu, int is_in) {
     CHECK(hv_vcpu_run(vcpu));

@@ -1,7 +1,7 @@
 /* Two threads with a vCPU each; kicks from the main thread, deadlines, and a foreign thread that is refused. */
 #include <pthread.h>
 
-#include "check.h"
+#include "guest.h"
 
 enum { KICKS = 300 };
 static hv_vcpuid_t ids[2];
@@ -28,7 +28,7 @@ int main(void) {
     int numbers[2] = {0, 1};
     CHECK(hv_vm_create(HV_VM_DEFAULT));
     uint8_t *ram = map_ram();
-    ram[CODE] = 0xeb, ram[CODE + 1] = 0xfe; /* jmp $ */
+    place_endless_loop(ram);
     pthread_barrier_init(&made, NULL, 3);
     pthread_barrier_init(&done, NULL, 3);
     for (int n = 0; n < 2; ++n) pthread_create(&threads[n], NULL, runner, &numbers[n]);
