@@ -29,7 +29,8 @@ def vmcs_fields() -> str:
     fields = next(enum for enum in tomllib.loads(SPEC.read_text("utf-8"))["enum"] if enum["name"] == "vmcs_field")
     words = {"access_rw": "RW", "access_conditional": "CONDITIONAL", "access_ro": "RO"}
     said = {name: word for key, word in words.items() for name in fields[key]}
-    return "".join(f"FIELD({name}, {said.get(name, 'NO_WORD')})\n" for name in fields["values"] if name != "VMCS_INVALID")
+    names = [name for name in fields["values"] if name != "VMCS_INVALID"]
+    return "".join(f"FIELD({name}, {said.get(name, 'NO_WORD')})\n" for name in names)
 
 
 def build(program: Path, out: Path, language: str = "c") -> Path:
