@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from pyhv import (
-    Breakpoint,
     BudgetSpent,
     Event,
     Halted,
@@ -20,7 +19,7 @@ from pyhv import (
     Shutdown,
     VirtualMachine,
 )
-from pyhv.addresses import GPA, GVA
+from pyhv.addresses import GPA
 from pyhv.engines import select
 from pyhv.engines.base import EngineStatus
 from pyhv.engines.kvm import KvmEngine
@@ -146,29 +145,6 @@ def test_stepping_ends_before_hlt_exits_and_counts_iterations(kvm: str) -> None:
         assert [g.cpu.step() for _ in range(5)] == [MonitorTrap()] * 5
         assert (g.cpu.regs.cx, g.cpu.regs.rip) == (0, CODE + 8)
         assert g.cpu.step() == Halted()
-
-
-def test_breakpoints_stop_before_the_instruction(kvm: str) -> None:
-    with guest(kvm, "40 40 40 ebfb") as g:  # inc ax, three times; jmp back
-        g.cpu.breakpoints.add(CODE + 1)
-        g.cpu.breakpoints.add(CODE + 2)
-        for at, ax in ((1, 1), (2, 2), (1, 4), (2, 5)):
-            assert g.cpu.run() == Breakpoint(GVA(CODE + at))
-            assert (g.cpu.regs.rip, g.cpu.regs.ax) == (CODE + at, ax)
-        assert g.cpu.run(budget=2) == BudgetSpent()
-        assert g.cpu.step() == MonitorTrap()
-        assert g.cpu.run(budget=5) == Breakpoint(GVA(CODE + 1))
-        g.cpu.regs.rip = CODE + 1
-        assert g.cpu.run() == Breakpoint(GVA(CODE + 1))  # who moves RIP there is told again
-        assert g.cpu.run() == Breakpoint(GVA(CODE + 2))
-        g.cpu.breakpoints.clear()
-        assert g.cpu.run(budget=20) == BudgetSpent()
-        for n in range(4):
-            g.cpu.breakpoints.add(0x3000 + n)
-        with pytest.raises(Unsupported, match="4 breakpoints"):
-            g.cpu.breakpoints.add(0x3004)
-        with pytest.raises(Unsupported, match="data"):
-            g.cpu.breakpoints.add(0x3004, access="write")
 
 
 def test_what_it_cannot_do_is_unsupported(kvm: str) -> None:

@@ -34,7 +34,8 @@ class Breakpoints:
 
     On an instruction: `run()` gives Breakpoint before it, with RIP on it; the next `run()` begins with that one.
     `step()` never stops there. On data: `run()` gives Watchpoint behind the instruction that touched them. The guest's
-    debug registers are not used and not changed. Only pages that are watched become slow.
+    debug registers are not used and not changed. Only pages that are watched become slow. On `kvm` a vCPU with
+    watchpoints, or with more than four breakpoints, runs at the speed of `soft` meanwhile.
     """
 
     __slots__ = ("_points", "_vcpu")

@@ -17,6 +17,7 @@ _MODULES: Final = (
     "answers",
     "running",
     "memory",
+    "debugging",
     "events",
     "state",
     "lifetime",

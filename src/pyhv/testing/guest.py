@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .. import Mapping, VCpu, VirtualMachine
+from .. import Mapping, Segment, VCpu, VirtualMachine
 from ..errors import HvError
 from ..framework import intel as hv
 
@@ -19,6 +19,9 @@ CODE: Final = 0x1000
 RAM_BYTES: Final = 0x1_0000
 HOLE: Final = 0x2_0000
 """A GPA that no test guest maps."""
+
+
+USER_TABLES: Final = 0xC000
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,18 @@ def identity_tables(ram: Mapping, at: int) -> int:
     ram[at + 0x1000 : at + 0x1008] = struct.pack("<Q", at + 0x2000 | rights)
     ram[at + 0x2000 : at + 0x2010] = struct.pack("<QQ", rights | 1 << 7, 0x20_0000 | rights | 1 << 7)
     return at
+
+
+def enter_user(g: Guest) -> None:
+    """64-bit mode at CPL 3, with ports allowed and memory mapped onto itself.
+
+    Its tables are three pages from `USER_TABLES` on.
+    """
+    g.cpu.enter_long(identity_tables(g.ram, USER_TABLES))
+    g.cpu.segments.cs = Segment(0x0B, 0, 0xFFFF_FFFF, 0xA0FB)
+    for name in ("ss", "ds", "es"):
+        setattr(g.cpu.segments, name, Segment(0x13, 0, 0xFFFF_FFFF, 0xC0F3))
+    g.cpu.regs.rflags = g.cpu.regs.rflags.replace(iopl=3)
 
 
 def raises(kind: type[BaseException], call: Callable[[], object], *words: str) -> BaseException:

@@ -230,6 +230,7 @@ class RegisterFile(NoApic, NoRaw):
         """Let accesses of one MSR leave, or not."""
         self._idle()
         (self._exiting_msrs.add if exits else self._exiting_msrs.discard)(msr)
+        self.twin.msr_exits(msr, exits)
         if exits:
             self.vm.filter_msr(msr)
 

@@ -19,6 +19,7 @@ _STRINGS: Final = frozenset({*range(0x6C, 0x70), *range(0xA4, 0xA8), *range(0xAA
 _LONGEST: Final = 15
 _PAGE: Final = 4096
 _CS_BASE, _CS_RIGHTS = segment_fields("cs")[1], segment_fields("cs")[3]
+_SS_RIGHTS = segment_fields("ss")[3]
 _LMA, _L = 1 << 10, 1 << 13
 
 
@@ -42,6 +43,11 @@ def linear_rip(twin: _silicon.Cpu) -> int:
     """Where the next instruction is, as a linear address."""
     rip = twin.read_register(Reg.RIP)
     return rip if _in_64_bit(twin) else (rip + twin.read_vmcs(_CS_BASE)) & 0xFFFF_FFFF
+
+
+def privilege(twin: _silicon.Cpu) -> int:
+    """CPL. SDM vol. 3, "Guest Register State": it is the DPL of SS."""
+    return twin.read_vmcs(_SS_RIGHTS) >> 5 & 3
 
 
 def _in_64_bit(twin: _silicon.Cpu) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from fcntl import ioctl
 from operator import index
@@ -17,18 +16,13 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
 from ... import _silicon
-from ...addresses import GVA
 from ...errors import BadArgument, Busy, Closed, HvError, Unsupported
 from ...exits import (
     BadGuestState,
-    Breakpoint,
-    BudgetSpent,
     DeadlinePassed,
     Exit,
-    Kicked,
     MmioLoad,
     MmioStore,
-    MonitorTrap,
     MsrRead,
     MsrWrite,
     PortOut,
@@ -37,10 +31,9 @@ from ...exits import (
 )
 from . import abi, timer
 from .abi import Ioctl, Why
+from .debug import Debugger
 from .exits import exit_of
 from .pending import POSTED, Pending
-from .registers import RegisterFile
-from .stepping import linear_rip, twin_steps
 
 if TYPE_CHECKING:
     from .vm import KvmVm, Seat
@@ -54,20 +47,16 @@ _RUN: Final = int(Ioctl.RUN)
 _IO: Final = int(Why.IO)
 
 
-class KvmVcpu(RegisterFile):
+class KvmVcpu(Debugger):
     """One virtual processor on KVM."""
 
     def __init__(self, vm: KvmVm, seat: Seat, twin: _silicon.Cpu) -> None:
         super().__init__(vm, seat, twin)
         self._in_use = threading.Lock()
-        self._guard = threading.Lock()  # nobody signals a thread that has left
         self._thread = self._home = 0
         self._alarm: timer.Alarm | None = None
         self._alarm_at = 0
         self._on_main = False
-        self._kicked = False
-        self._ran_ns = 0
-        self._points: set[int] = set()
         self._release = weakref.finalize(self, vm.give_back, seat)
         self._release.atexit = False
 
@@ -79,15 +68,7 @@ class KvmVcpu(RegisterFile):
         left = None if budget is None else _limit("budget", budget)
         self.begin()
         try:
-            if left is None and not self._points:
-                return self._go(until)
-            found = self._over_a_point(until, left) if self._points else None
-            if isinstance(found, MonitorTrap):  # one is done
-                left, found = None if left is None else left - 1, None
-            if found is None:
-                found = self._go(until) if left is None else self._count(until, left)
-            self._told = isinstance(found, Breakpoint)
-            return found
+            return self._go(until) if left is None and not self._guarded else self._limited(until, left)
         finally:
             self.end()
 
@@ -112,9 +93,7 @@ class KvmVcpu(RegisterFile):
                 return first
         while True:
             if self._kicked:
-                self._kicked = False
-                timer.take()
-                return Kicked()
+                return self.take_kick()
             if until is not None and self.vm.clock.now_ns >= until:
                 return DeadlinePassed()
             self._set_alarm(until)
@@ -199,13 +178,6 @@ class KvmVcpu(RegisterFile):
             return BadGuestState(problem)
         return self._by_twin()
 
-    def _by_twin(self) -> Exit | None:
-        """One instruction in the software CPU."""
-        self.touch_all()
-        found = self.twin.step()
-        self._twin_waits = self._twin_is_within()
-        return None if isinstance(found, MonitorTrap) else found
-
     def _complete(self) -> Exit | None:
         """Finish the instruction that has begun: a posted one, or one that was answered."""
         if self._queued is not None:
@@ -216,72 +188,6 @@ class KvmVcpu(RegisterFile):
             self._twin_waits = self._twin_is_within()
             return found
         return self.settle()
-
-    def _twin_is_within(self) -> bool:
-        return self.twin.unanswered or bool(self.twin.read_unfinished())
-
-    def _step(self, until: int | None) -> Exit:
-        within = self._twin_waits or (self._pending is not None and not self._pending.posted)
-        found = self._complete()
-        if found is not None or within:
-            return found or MonitorTrap()  # the instruction was half done, and is the one
-        self.pull_all()
-        if not self._kicked and twin_steps(self.twin, self.vm.memory):
-            return self._by_twin() or MonitorTrap()
-        self._debug(abi.Debug.ENABLE | abi.Debug.SINGLE_STEP | abi.Debug.BLOCK_IRQ)
-        try:
-            return self._go(until)
-        finally:
-            self._debug_by_points()
-
-    def _count(self, until: int | None, left: int) -> Exit:
-        """Exactly `left` instructions, one by one: KVM has no counter that stops it."""
-        while left:
-            found = self._step(until)
-            if not isinstance(found, MonitorTrap):
-                return found
-            left -= 1
-            if left and self._points and self._on_a_point():
-                return Breakpoint(GVA(linear_rip(self.twin)))
-        return BudgetSpent()
-
-    def _debug(self, control: abi.Debug, points: Sequence[int] = ()) -> None:
-        addresses = [*points, *[0] * (_MOST_POINTS - len(points))]
-        enabled = sum(1 << 2 * n for n in range(len(points)))  # DR7.Ln; kind and length 0: instructions
-        ioctl(self.fd, Ioctl.SET_GUEST_DEBUG, abi.GUEST_DEBUG.pack(control, 0, *addresses, 0, 0, 0, enabled))
-
-    # Breakpoints: the processor's own, which the guest's debug registers give way to meanwhile.
-
-    def set_breakpoint(self, gva: int, on: bool) -> None:
-        """Stop before the instruction at a linear address, or no longer. Unsupported beyond four."""
-        self._idle()
-        points = self._points - {gva} | ({gva} if on else set())
-        if len(points) > _MOST_POINTS:
-            raise Unsupported(
-                f"the kvm engine has {_MOST_POINTS} breakpoints, and all are set; the soft engine has any number"
-            )
-        self._points = points
-        self._debug_by_points()
-
-    def set_watchpoint(self, gva: int, size_bytes: int, reads: bool, writes: bool, on: bool) -> None:
-        """Not on KVM."""
-        raise Unsupported("the kvm engine stops at instructions, not at accesses to data; the soft engine does")
-
-    def _debug_by_points(self) -> None:
-        control = abi.Debug.ENABLE | abi.Debug.USE_HW_BP if self._points else abi.Debug(0)
-        self._debug(control, sorted(self._points))
-
-    def _over_a_point(self, until: int | None, left: int | None) -> Exit | None:
-        """At a breakpoint: it is told, or when it was told already the run begins with its instruction."""
-        if left == 0 or not self._on_a_point():
-            return None
-        return self._step(until) if self._told else Breakpoint(GVA(linear_rip(self.twin)))
-
-    def _on_a_point(self) -> bool:
-        if self._queued is not None or self._twin_waits or (self._pending is not None and not self._pending.posted):
-            return False
-        self.pull_all()
-        return linear_rip(self.twin) in self._points
 
     # Threads.
 
@@ -340,7 +246,9 @@ class KvmVcpu(RegisterFile):
         self._require_open()
         self._kicked = True
         with self._guard:
-            if self._thread:
+            if self._in_twin:
+                self.twin.kick()
+            elif self._thread:
                 timer.send(self._thread)
 
     def close(self, why: str, kick: bool = True) -> None:
@@ -352,6 +260,8 @@ class KvmVcpu(RegisterFile):
             return
         self._kicked = True
         with self._guard:
+            if self._in_twin:
+                self.twin.kick()
             if self._thread:
                 timer.send(self._thread)
                 return
@@ -402,7 +312,10 @@ class KvmVcpu(RegisterFile):
     def refuse(self) -> None:
         """#GP(0) for the MSR access that waits."""
         self._idle()
-        self._require_pending("refuse").refuse()
+        if self._twin_waits:
+            self.twin.refuse()
+        else:
+            self._require_pending("refuse").refuse()
 
     def _require_pending(self, what: str) -> Pending:
         pending = self._pending

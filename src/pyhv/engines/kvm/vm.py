@@ -16,6 +16,7 @@ from ..base import EngineClock, EngineInterrupts, EngineSpace, EngineVcpu
 from . import abi
 from .abi import Cap, Ioctl
 from .memory import KvmMemory
+from .probe import steps_user_code
 from .state import known_msrs, write_msr
 from .system import System
 from .vcpu import KvmVcpu
@@ -51,8 +52,8 @@ class Seat:
 class KvmClock:
     """The host's time; the TSC runs as KVM says."""
 
-    def __init__(self, tsc_hz: int) -> None:
-        self._clock, self._tsc_hz = _silicon.Clock(), tsc_hz
+    def __init__(self, clock: _silicon.Clock, tsc_hz: int) -> None:
+        self._clock, self._tsc_hz = clock, tsc_hz
 
     @property
     def now_ns(self) -> int:
@@ -77,13 +78,14 @@ class KvmVm:
         self.map, self.unmap, self.protect = memory.map, memory.unmap, memory.protect
         self.mapped_bytes, self.read, self.write = memory.mapped_bytes, memory.read, memory.write
         self.interrupts: EngineInterrupts | None = None
+        self.steps_are_trusted = False  # for whoever looks whether they can be
         self._silicon_clock = _silicon.Clock()
         self._next, self._parked = 0, list[Seat]()
         self._filtered: set[int] = set()
         self.msrs: tuple[int, ...] = ()
         self._first: Seat | None = (first := self._new_seat())
         self.msrs = known_msrs(first.fd)
-        self._clock = KvmClock(1000 * ioctl(first.fd, Ioctl.GET_TSC_KHZ, 0))
+        self._clock = KvmClock(self._silicon_clock, 1000 * ioctl(first.fd, Ioctl.GET_TSC_KHZ, 0))
         self.clock: EngineClock = self._clock
         self._enable(Cap.X86_USER_SPACE_MSR, abi.MSR_REASON_ALL)
         if system.has(Cap.DISABLE_QUIRKS2) & abi.QUIRK_FIX_HYPERCALL:
@@ -105,6 +107,15 @@ class KvmVm:
         vcpu.set_cpuid(self._system.common_cpuid(twin.get_cpuid()))
         write_msr(seat.fd, _TSC, self.clock.now_ns * self.clock.tsc_hz // 1_000_000_000)
         return vcpu
+
+    def steps_user_code(self) -> bool:
+        """Whether this KVM single-steps at CPL 3: one that is emulated may not, and says nothing. Asked once."""
+        if self.steps_are_trusted:
+            return True
+        system = self._system
+        if system.steps_user_code is None:
+            system.steps_user_code = steps_user_code(KvmVm(system))
+        return system.steps_user_code
 
     def _seat(self) -> Seat:
         first, self._first = self._first, None
