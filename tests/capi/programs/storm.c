@@ -7,11 +7,11 @@
 
 GUEST(busy, 16, "0: inc word ptr [0x3000]; test byte ptr [0x3000], 63; jne 0b; out 0x80, al; jmp 0b");
 
-enum { VCPUS = 2, SENDERS = 3, KICKS = 1500, SECONDS = 60 };
+enum { VCPUS = 2, SENDERS = 3, KICKS = 700, SECONDS = 60 };
 static hv_vcpuid_t ids[VCPUS];
 static uint64_t kicked[VCPUS]; /* exits with reason 1 */
 static uint64_t ports[VCPUS], completed, stop;
-static pthread_barrier_t made;
+static pthread_barrier_t made, over;
 
 static uint64_t now(const uint64_t *counter) { return __atomic_load_n(counter, __ATOMIC_SEQ_CST); }
 static void count(uint64_t *counter) { __atomic_add_fetch(counter, 1, __ATOMIC_SEQ_CST); }
@@ -31,6 +31,7 @@ static void *runner(void *argument) {
         count(&ports[n]);
         skip(vcpu);
     }
+    pthread_barrier_wait(&over); /* the last kick may still be on its way */
     CHECK(hv_vcpu_destroy(vcpu));
     return NULL;
 }
@@ -62,6 +63,7 @@ int main(void) {
     uint8_t *ram = map_ram();
     PLACE(ram, CODE, busy);
     pthread_barrier_init(&made, NULL, VCPUS + 1);
+    pthread_barrier_init(&over, NULL, VCPUS + 1);
     for (int n = 0; n < VCPUS; ++n) pthread_create(&runners[n], NULL, runner, &numbers[n]);
     pthread_barrier_wait(&made);
     for (int n = 0; n < SENDERS; ++n) pthread_create(&senders[n], NULL, sender, &numbers[n]);
@@ -70,6 +72,7 @@ int main(void) {
     for (int n = 0; n < VCPUS; ++n) EXPECT(now(&kicked[n]) > 0 && now(&kicked[n]) <= 2 * KICKS && now(&ports[n]) > 0);
     count(&stop);
     CHECK(hv_vcpu_interrupt(ids, VCPUS));
+    pthread_barrier_wait(&over);
     for (int n = 0; n < VCPUS; ++n) pthread_join(runners[n], NULL);
     REFUSED(HV_BAD_ARGUMENT, hv_vcpu_interrupt(ids, VCPUS)); /* they are gone: no crash, no effect */
     CHECK(hv_vm_destroy());
