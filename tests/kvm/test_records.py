@@ -24,7 +24,7 @@ from pyhv import (
     Unnamed,
 )
 from pyhv.addresses import GPA
-from pyhv.engines.kvm import abi, system
+from pyhv.engines.kvm import abi, exits, system
 from pyhv.engines.kvm.abi import Why
 from pyhv.engines.kvm.exits import exit_of
 from pyhv.exits import Exit
@@ -107,3 +107,28 @@ def test_a_closed_device_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_pa
     reason, denied = system.obstacle()
     assert "group kvm" in reason
     assert denied
+
+
+def test_an_exit_that_came_before_is_told_by_its_own_bytes() -> None:
+    """Equal exits may be one object; what differs in port, size, direction or data is another."""
+    word = 2048
+    for _ in range(2):
+        for value in (0, 0x41, 0xFF):
+            run = _run(Why.IO, abi.IO.format, 1, 1, 0x70, 1, word)
+            run[word] = value
+            assert exit_of(run) == PortOut(0x70, 1, value)
+        run = _run(Why.IO, abi.IO.format, 1, 4, 0x70, 1, word)
+        assert exit_of(run) == PortOut(0x70, 4, int.from_bytes(b"hell", "little"))
+        assert exit_of(_run(Why.IO, abi.IO.format, 0, 1, 0x70, 1, word)) == PortIn(0x70, 1, 1)
+        assert exit_of(_run(Why.IO, abi.IO.format, 0, 1, 0x70, 3, word)) == PortIn(0x70, 1, 3)
+        for size in (1, 2, 8):
+            assert exit_of(_run(Why.MMIO, abi.MMIO.format, 0x3000, 0, size, 0)) == MmioLoad(GPA(0x3000), size)
+
+
+def test_a_guest_that_uses_all_ports_fills_no_memory() -> None:
+    for number in range(5000):
+        if number < 1000:
+            assert exit_of(_run(Why.IO, abi.IO.format, 1, 1, number, 1, 2048)) == PortOut(number, 1, ord("h"))
+        assert exit_of(_run(Why.MMIO, abi.MMIO.format, number, 0, 1, 0)) == MmioLoad(GPA(number), 1)
+    assert len(exits._ports) <= 256
+    assert len(exits._loads) <= 4096

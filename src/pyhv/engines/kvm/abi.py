@@ -140,6 +140,7 @@ IMMEDIATE_EXIT_AT: Final = 1
 REASON_AT: Final = 8
 CR8_AT: Final = 16
 UNION_AT: Final = 32
+RECORD: Final = Struct("<I20x QQIB")  # from REASON_AT on: reason, then as in MMIO; two words of whatever else it is
 IO: Final = Struct("<BBHIQ")  # 0 in 1 out, bytes, port, count, offset of the data
 MMIO: Final = Struct("<QQIB")  # GPA, data, bytes, is it a write
 MMIO_DATA_AT: Final = UNION_AT + 8

@@ -6,10 +6,9 @@ that ignores both at CPL 3) the twin runs the guest, on the same memory and at t
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from fcntl import ioctl
-from time import monotonic_ns
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from ... import _silicon
@@ -40,8 +39,7 @@ class Debugger(RegisterFile):
         self._guarded = False  # there is some point or watch
         self._alone = False  # the twin runs the guest
         self._kicked = self._in_twin = False
-        self._guard = threading.Lock()  # nobody signals a thread that has left
-        self._ran_ns = 0
+        self._ran_s = 0.0
         twin.unknown_msr_exits(True)  # KVM may have it
 
     def _go(self, until: int | None) -> Exit:
@@ -180,17 +178,13 @@ class Debugger(RegisterFile):
             left = None if left is None else left - (self.twin.instructions - before)
 
     def _run_twin(self, until: int, left: int | None) -> Exit:
-        with self._guard:
-            self._in_twin = not self._kicked
-        if not self._in_twin:
-            return Kicked()
-        before = monotonic_ns()
+        before = monotonic()
+        self._in_twin = True
         try:
-            return self.twin.run(until, left)
+            return Kicked() if self._kicked else self.twin.run(until, left)  # kick() looks the other way round
         finally:
-            self._ran_ns += monotonic_ns() - before
-            with self._guard:
-                self._in_twin = False
+            self._in_twin = False
+            self._ran_s += monotonic() - before
 
     def take_kick(self) -> Kicked:
         """It counts once; the twin may see it again, which is passed over."""

@@ -3,41 +3,56 @@
 from __future__ import annotations
 
 from operator import index
+from struct import Struct
+from struct import error as StructError
 from typing import Final
 
 from ...errors import BadArgument
 from ...exits import Exit, MmioLoad, MsrRead, MsrWrite, PortIn, PortOut
 from . import abi
 
-_WAITING: Final = (PortIn, MmioLoad, MsrRead, MsrWrite)
+_OFFSET_AT: Final = abi.UNION_AT + 8
+_offset = Struct("<Q").unpack_from
+_PUT: Final = {size: Struct(f"<{code}").pack_into for size, code in zip((1, 2, 4, 8), "BHIQ", strict=True)}
 
 
 class Pending:
     """The access of one exit. `waits` until it has its whole value; posted ones never do."""
 
-    __slots__ = ("_at", "_given", "_run", "exit", "msr_reason", "waits")
+    __slots__ = ("_at", "_given", "_run", "exit", "msr_reason", "posted", "waits")
 
     def __init__(self, found: Exit, run: memoryview) -> None:
         self.exit, self._run = found, run
-        self.waits = isinstance(found, _WAITING)
+        self.waits, self.posted = True, False  # posted: it was done when it was reported
         self._given = 0
-        self._at = abi.MMIO_DATA_AT
-        self.msr_reason = 0
-        if isinstance(found, PortIn):
-            self._at = abi.IO.unpack_from(run, abi.UNION_AT)[4]
-        elif isinstance(found, MsrRead | MsrWrite):
+        kind = type(found)
+        if kind is MmioLoad:
+            self._at = abi.MMIO_DATA_AT
+        elif kind is PortIn:
+            self._at = _offset(run, _OFFSET_AT)[0]
+        elif kind is MsrRead or kind is MsrWrite:
             self._at = abi.MSR_DATA_AT
             self.msr_reason = abi.MSR.unpack_from(run, abi.UNION_AT)[1]
             run[abi.UNION_AT] = 0
+        else:
+            self.waits, self.posted = False, True
 
-    @property
-    def posted(self) -> bool:
-        """It was done when it was reported."""
-        return not isinstance(self.exit, _WAITING)
+    def again(self, found: MmioLoad) -> Pending:
+        """The same for the next load."""
+        self.exit, self.waits = found, True
+        return self
 
     def answer(self, value: int | bytes | None) -> Exit | None:
         """Take a value. An exit comes back where it was only a part of what a REP INS asks for."""
         found = self.exit
+        if type(value) is int and (type(found) is MmioLoad or (type(found) is PortIn and found.count == 1)):
+            try:
+                _PUT[found.size_bytes](self._run, self._at, value)
+            except (KeyError, StructError):
+                pass  # below, by the rules
+            else:
+                self.waits = False
+                return None
         if isinstance(found, MsrWrite) != (value is None):
             write = isinstance(found, MsrWrite)
             raise BadArgument(
@@ -86,9 +101,10 @@ class Pending:
     @staticmethod
     def _number(value: object, size: int) -> bytes:
         number = index(value)  # type: ignore[arg-type]
-        if not 0 <= number < 1 << 8 * size:
-            raise BadArgument(f"answer {number} does not fit in {size} unsigned bytes")
-        return number.to_bytes(size, "little")
+        try:
+            return number.to_bytes(size, "little")
+        except OverflowError:
+            raise BadArgument(f"answer {number} does not fit in {size} unsigned bytes") from None
 
 
 POSTED: Final = Pending(PortOut(0, 1, 0), memoryview(b""))

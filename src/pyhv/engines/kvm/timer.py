@@ -39,13 +39,50 @@ def take() -> None:
         pass
 
 
-def send(thread: int) -> None:
-    """Send it to a thread that lives."""
-    signal.pthread_kill(thread, KICK)
+class Thread:
+    """A thread that runs vCPUs, as those know it who want to stop it. It may have ended."""
+
+    __slots__ = ("_guard", "_number", "is_main")
+
+    def __init__(self) -> None:
+        self._number = threading.get_ident()
+        self._guard = threading.RLock()  # a signal handler may kick too
+        self.is_main = self._number == threading.main_thread().ident
+
+    def signal(self) -> None:
+        """Send it the signal, if it lives."""
+        with self._guard:
+            if self._number:
+                signal.pthread_kill(self._number, KICK)
+
+    def has_ended(self) -> None:
+        """Nobody signals it any more."""
+        with self._guard:
+            self._number = 0
+
+
+class _Here(threading.local):
+    """Dies with its thread, and says so."""
+
+    def __init__(self) -> None:
+        self.thread = thread = Thread()
+        self._end = _End(thread)
+
+
+class _End:
+    def __init__(self, thread: Thread) -> None:
+        self._thread = thread
+
+    def __del__(self) -> None:
+        self._thread.has_ended()
+
+
+HERE: Final = _Here()
+"""`HERE.thread` is the calling thread."""
 
 
 class Alarm:
-    """Sends the signal to the thread that made it, once, when its time has come."""
+    """Sends the signal to the thread that made it, when its time has come."""
 
     def __init__(self) -> None:
         event = struct.pack("<QiiI", 0, KICK, _SIGEV_THREAD_ID, threading.get_native_id()).ljust(64, b"\0")
@@ -57,10 +94,17 @@ class Alarm:
         self.close = weakref.finalize(self, _delete, timer, os.getpid())
         self.close.atexit = False
 
-    def set(self, after_ns: int) -> None:
+    def once(self, after_ns: int) -> None:
         """Go off `after_ns` from now on, instead of whenever it was set to."""
-        after = max(1, after_ns)
-        _libc.timer_settime(self._timer, 0, struct.pack("<4q", 0, 0, after // _NS, after % _NS), None)
+        self._set(0, max(1, after_ns))
+
+    def every(self, period_ns: int) -> None:
+        """Go off again and again; 0: never. While its signal waits, the kernel lets it rest."""
+        self._set(period_ns, period_ns)
+
+    def _set(self, period: int, after: int) -> None:
+        times = struct.pack("<4q", period // _NS, period % _NS, after // _NS, after % _NS)
+        _libc.timer_settime(self._timer, 0, times, None)
 
 
 def _delete(timer: ctypes.c_void_p, owner: int) -> None:

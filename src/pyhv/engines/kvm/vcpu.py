@@ -6,16 +6,15 @@ time. What KVM cannot intercept is Unsupported.
 
 from __future__ import annotations
 
-import threading
 import weakref
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from fcntl import ioctl
 from operator import index
-from struct import unpack_from
-from time import monotonic_ns
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from ... import _silicon
+from ...addresses import GPA
 from ...errors import BadArgument, Busy, Closed, HvError, Unsupported
 from ...exits import (
     BadGuestState,
@@ -25,6 +24,7 @@ from ...exits import (
     MmioStore,
     MsrRead,
     MsrWrite,
+    PortIn,
     PortOut,
     PortOutMany,
     Unnamed,
@@ -34,6 +34,7 @@ from .abi import Ioctl, Why
 from .debug import Debugger
 from .exits import exit_of
 from .pending import POSTED, Pending
+from .timer import HERE
 
 if TYPE_CHECKING:
     from .vm import KvmVm, Seat
@@ -41,10 +42,9 @@ if TYPE_CHECKING:
 _U64: Final = (1 << 64) - 1
 _SLICE_NS: Final = 20_000_000  # how long a run on the main thread may keep Ctrl-C waiting
 _LONG: Final = 100_000_000
-_MOST_POINTS: Final = 4
-_POSTED_KINDS: Final = frozenset({PortOut, PortOutMany})
+_MSR: Final = (MsrRead, MsrWrite)
 _RUN: Final = int(Ioctl.RUN)
-_IO: Final = int(Why.IO)
+_BUSY: Final = "the vCPU is running in another thread; kick() it, or wait for its run() to return"
 
 
 class KvmVcpu(Debugger):
@@ -52,11 +52,12 @@ class KvmVcpu(Debugger):
 
     def __init__(self, vm: KvmVm, seat: Seat, twin: _silicon.Cpu) -> None:
         super().__init__(vm, seat, twin)
-        self._in_use = threading.Lock()
-        self._thread = self._home = 0
+        self._free = [True]  # who takes the one item out uses the vCPU: in one step, and cheaper than a lock
+        self._home: timer.Thread | None = None  # the one that ran it last
         self._alarm: timer.Alarm | None = None
-        self._alarm_at = 0
-        self._on_main = False
+        self._alarm_is_set = False  # otherwise than for a run without a deadline
+        self._lookup = vm.memory.table.lookup
+        self._load = Pending(MmioLoad(GPA(0), 1), seat.run)
         self._release = weakref.finalize(self, vm.give_back, seat)
         self._release.atexit = False
 
@@ -64,13 +65,37 @@ class KvmVcpu(Debugger):
 
     def run(self, deadline_ns: int | None = None, budget: int | None = None) -> Exit:
         """To the next exit."""
+        if deadline_ns is not None or budget is not None or self._guarded:
+            return self._run_within(deadline_ns, budget)
+        try:
+            self._free.pop()
+        except IndexError:
+            raise Busy(_BUSY) from None
+        try:  # the way of most runs, in as few steps as can be: bench/README.md holds it to a bare loop
+            pending = self._pending
+            if (
+                HERE.thread is not self._home
+                or (pending is not None and pending.waits)
+                or self._kicked
+                or self._dirty
+                or self._dirty_system
+                or self._twin_waits
+                or self._alarm_is_set
+                or self._queued is not None
+            ):
+                self._start()
+                return self._go(None)
+            return self._enter() or self._on(None)
+        finally:
+            self._free.append(True)
+            if self._closed:
+                self._leave()
+
+    def _run_within(self, deadline_ns: int | None, budget: int | None) -> Exit:
         until = None if deadline_ns is None else _limit("deadline_ns", deadline_ns)
         left = None if budget is None else _limit("budget", budget)
-        self.begin()
-        try:
+        with self._running():
             return self._go(until) if left is None and not self._guarded else self._limited(until, left)
-        finally:
-            self.end()
 
     def step(self) -> Exit:
         """One instruction."""
@@ -91,6 +116,9 @@ class KvmVcpu(Debugger):
             first = self._complete()
             if first is not None:
                 return first
+        return self._on(until)
+
+    def _on(self, until: int | None) -> Exit:
         while True:
             if self._kicked:
                 return self.take_kick()
@@ -104,7 +132,7 @@ class KvmVcpu(Debugger):
     def _enter(self) -> Exit | None:
         """KVM_RUN, once. None: nobody has to know."""
         self._pending = None  # KVM finishes it first
-        before = monotonic_ns()
+        before = monotonic()
         try:
             ioctl(self.fd, _RUN, 0)
         except InterruptedError:  # by a signal; Python's own handlers have run
@@ -114,27 +142,32 @@ class KvmVcpu(Debugger):
         except OSError as failed:
             raise HvError(f"KVM_RUN failed: {failed}") from None
         finally:
-            self._ran_ns += monotonic_ns() - before
+            self._ran_s += monotonic() - before
             self._stale = self._stale_system = True
         found = exit_of(self.kvm_run)
-        if type(found) in _POSTED_KINDS:  # the exit that comes most often goes the shortest way
-            self._pending = POSTED
-            return found
-        return self._meaning(found)
+        if type(found) is not PortOut:
+            return self._meaning(found)
+        self._pending = POSTED  # the exit that comes most often goes the shortest way
+        return found
 
     def _meaning(self, found: Exit) -> Exit | None:
         """What the program is to see of an exit; None when the engine has dealt with it."""
-        if isinstance(found, MmioLoad | MmioStore):
+        if type(found) is MmioStore:
+            self._pending = POSTED
+            return None if self._lookup(found.gpa) and self._is_memory(found) else found
+        if type(found) is MmioLoad:
+            self._pending = self._load.again(found)
+            return None if self._lookup(found.gpa) and self._is_memory(found) else found
+        if type(found) is PortIn:
             self._pending = Pending(found, self.kvm_run)
-            return None if self._is_memory(found) else found
-        if isinstance(found, MsrRead | MsrWrite):
+            return found
+        if type(found) is PortOut or type(found) is PortOutMany:
+            self._pending = POSTED
+            return found
+        if isinstance(found, _MSR):
             self._pending = Pending(found, self.kvm_run)
             return None if self._is_ours(found) else found
-        if isinstance(found, Unnamed):
-            return self._odd(found)
-        if unpack_from("<I", self.kvm_run, abi.REASON_AT)[0] == _IO:
-            self._pending = Pending(found, self.kvm_run)
-        return found
+        return self._odd(found) if isinstance(found, Unnamed) else found
 
     def _is_memory(self, found: MmioLoad | MmioStore) -> bool:
         """Memory whose rights have no slot, or whose slot was just being changed: done here."""
@@ -197,77 +230,88 @@ class KvmVcpu(Debugger):
     def begin(self) -> None:
         """This thread uses it now."""
         self._require_open()
-        if not self._in_use.acquire(blocking=False):
-            raise Busy("the vCPU is running in another thread; kick() it, or wait for its run() to return")
-        me = threading.get_ident()
-        self._thread = me
-        if self.unanswered or self._closed:
+        self._take()
+        try:
+            self._start()
+        except BaseException:
             self.end()
-            self._require_open()
-            raise BadArgument(
-                "the last exit waits for an answer: call answer(value) (or refuse() for an MSR) before running on"
-            )
-        if me != self._home:
-            self._move_in(me)
+            raise
+
+    def _take(self) -> None:
+        try:
+            self._free.pop()
+        except IndexError:
+            raise Busy(_BUSY) from None
 
     def end(self) -> None:
         """And no longer."""
-        with self._guard:
-            self._thread = 0
-        self._in_use.release()
+        self._free.append(True)
         if self._closed:
             self._leave()
 
-    def _move_in(self, thread: int) -> None:
+    def _start(self) -> None:
+        """The thread that has taken it may run it, and what ends a run reaches this thread."""
+        self._require_open()
+        if self.unanswered:
+            raise BadArgument(
+                "the last exit waits for an answer: call answer(value) (or refuse() for an MSR) before running on"
+            )
+        here = HERE.thread
+        if here is not self._home:
+            self._move_in(here)
+
+    def _move_in(self, here: timer.Thread) -> None:
         timer.let_through(self.fd)
         if self._alarm is not None:
             self._alarm.close()
-        self._alarm = timer.Alarm()
-        self._alarm_at, self._home = 0, thread
-        self._on_main = thread == threading.main_thread().ident
+        self._alarm, self._home = timer.Alarm(), here
+        self._alarm_is_set = True
 
     def _set_alarm(self, until: int | None) -> None:
         """Let the signal come when the deadline is there, and on the main thread soon enough for Ctrl-C."""
-        main = self._on_main
-        if until is None and not main:
+        alarm, home = self._alarm, self._home
+        if alarm is None or home is None:
             return
-        now = monotonic_ns()
-        if until is None and now < self._alarm_at:
-            return
-        after = _SLICE_NS if main else _LONG
         if until is not None:
-            after = min(after, until - self.vm.clock.now_ns)
-        if self._alarm is not None:
-            self._alarm.set(after)
-        self._alarm_at = now + after
+            alarm.once(min(_SLICE_NS if home.is_main else _LONG, until - self.vm.clock.now_ns))
+            self._alarm_is_set = True
+        elif self._alarm_is_set:
+            alarm.every(_SLICE_NS if home.is_main else 0)
+            self._alarm_is_set = False
 
     def kick(self) -> None:
         """From any thread; counts for the next run if none is on."""
         self._require_open()
         self._kicked = True
-        with self._guard:
-            if self._in_twin:
-                self.twin.kick()
-            elif self._thread:
-                timer.send(self._thread)
+        self._signal()
+
+    def _signal(self) -> bool:
+        """Make a run in progress look up; False: there is none.
+
+        One that begins meanwhile looks at `_kicked` after it took the vCPU.
+        """
+        home = self._home
+        if self._free:
+            return False
+        if self._in_twin:
+            self.twin.kick()
+        if home is not None:
+            home.signal()
+        return True
 
     def close(self, why: str, kick: bool = True) -> None:
         """Every later use raises Closed."""
         if self._closed:
             return
         self._closed = why
+        self._kicked = True
         if not kick:  # after fork(): what is left is the parent's
             return
-        self._kicked = True
-        with self._guard:
-            if self._in_twin:
-                self.twin.kick()
-            if self._thread:
-                timer.send(self._thread)
-                return
-        if self._in_use.acquire(blocking=False):
-            self._in_use.release()
-            self._leave()
+        if self._signal():
+            return
+        with suppress(Busy):
+            self._take()
+            self.end()
 
     def _leave(self) -> None:
         alarm, self._alarm = self._alarm, None
@@ -278,11 +322,11 @@ class KvmVcpu(Debugger):
     @property
     def running(self) -> bool:
         """Whether some thread is in `run()`."""
-        return self._in_use.locked()
+        return not self._free
 
     def _idle(self) -> None:
         self._require_open()
-        if self._in_use.locked() and self._thread != threading.get_ident():
+        if not self._free and HERE.thread is not self._home:
             raise Busy("the vCPU is running in another thread; only kick() may be called now")
 
     def _require_open(self) -> None:
@@ -300,11 +344,15 @@ class KvmVcpu(Debugger):
 
     def answer(self, value: int | bytes | None = None) -> None:
         """Give the last exit its value."""
-        self._idle()
-        if self._twin_waits:
-            self.twin.answer(value)
-            return
-        pending = self._require_pending("answer")
+        pending = self._pending
+        if pending is None or self._queued is not None or self._twin_waits or self._closed or not self._free:
+            self._idle()
+            if self._twin_waits:
+                self.twin.answer(value)
+                return
+            pending = self._require_pending("answer")
+        if not pending.waits:
+            pending = self._require_pending("answer")
         rest = pending.answer(value)
         if rest is not None:
             self._queued = rest
@@ -331,7 +379,7 @@ class KvmVcpu(Debugger):
     @property
     def exec_time_ns(self) -> int:
         """Nanoseconds in KVM_RUN."""
-        return self._ran_ns
+        return int(self._ran_s * 1e9)
 
 
 class _Use:
