@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import gen_capi
+import gen_conformance
 import gen_constants
 import gen_coverage
 import gen_docs
@@ -16,7 +17,7 @@ import gen_headers
 import gen_instructions
 from spec_api import ROOT
 
-GENERATORS = (gen_capi, gen_constants, gen_coverage, gen_docs, gen_headers, gen_instructions)
+GENERATORS = (gen_capi, gen_conformance, gen_constants, gen_coverage, gen_docs, gen_headers, gen_instructions)
 
 
 def main() -> int:

@@ -33,6 +33,7 @@ class Function:
     group: str
     thread: str
     summary: str
+    errors: tuple[str, ...] = ()
     until: str = ""
     note: str = ""
 
@@ -96,6 +97,7 @@ def _function(row: dict[str, Any]) -> Function:
         group=row["group"],
         thread=row["thread"],
         summary=row["summary"],
+        errors=tuple(row["errors"]),
         until=row.get("until", ""),
         note=row.get("note", ""),
     )

@@ -49,8 +49,12 @@ def _refuse(kind: int, wanted: c.hv_vm_exitinfo_t) -> NoReturn:
     )
 
 
-def _by_id(targets: int, count: SupportsIndex) -> list[bool]:
-    return [bool(targets >> n & 1) for n in range(integer("count", count, high=max_vcpus()))]
+def _ids(count: SupportsIndex) -> range:
+    return range(integer("count", count, high=max_vcpus()))
+
+
+def _by_id(targets: int, ids: range) -> list[bool]:
+    return [bool(targets >> n & 1) for n in ids]
 
 
 @implemented
@@ -62,14 +66,16 @@ def hv_vcpu_exit_info(vcpu: SupportsIndex) -> int:
 @implemented
 def hv_vcpu_exit_init_ap(vcpu: SupportsIndex, count: SupportsIndex) -> list[bool]:
     """After HV_VM_EXITINFO_INIT_AP: whether the INIT is meant for vCPU 0, 1, … HV_ERROR after another exit."""
-    return _by_id(_expect(vcpu, c.HV_VM_EXITINFO_INIT_AP)[1], count)
+    ids = _ids(count)
+    return _by_id(_expect(vcpu, c.HV_VM_EXITINFO_INIT_AP)[1], ids)
 
 
 @implemented
 def hv_vcpu_exit_startup_ap(vcpu: SupportsIndex, count: SupportsIndex) -> StartupAp:
     """After HV_VM_EXITINFO_STARTUP_AP: which vCPUs are to start, in real mode at `ap_rip` (CS base there, RIP 0)."""
+    ids = _ids(count)
     vector, targets = _expect(vcpu, c.HV_VM_EXITINFO_STARTUP_AP)
-    return StartupAp(_by_id(targets, count), vector << 12)
+    return StartupAp(_by_id(targets, ids), vector << 12)
 
 
 @implemented

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -21,6 +21,7 @@ _MODULES: Final = (
     "events",
     "state",
     "lifetime",
+    "strict_refusals",
     "strict_lifecycle",
     "strict_memory",
     "strict_running",
@@ -34,7 +35,12 @@ _MODULES: Final = (
     "strict_spaces",
     "strict_shadow",
 )
+Check = Callable[[str], None]
+Outcome = tuple[str, str]
+"""The name of a function, and that of the hv_return_t with which it ended."""
+
 _found: Final[list[Promise]] = []
+_covered: Final[dict[Check, frozenset[Outcome]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,14 @@ class Promise:
 
     name: str
     rule: str
-    function: Callable[[str], None]
+    function: Check
+    covers: frozenset[Outcome] = frozenset()
+    """Apple's functions that it is about, each with a code that it shows."""
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The numbers of the rules that it stands for; none for the objects."""
+        return () if self.rule == "objects" else tuple(part.strip() for part in self.rule.split(","))
 
     def check(self, engine: str | Engine) -> None:
         """Put an engine to it, by name or as an object. Apple's functions are sent to the same engine meanwhile."""
@@ -54,13 +67,34 @@ class Promise:
         return self.name
 
 
-def promise(function: Callable[[str], None]) -> Callable[[str], None]:
-    """Register a promise. Its docstring begins with `rule: `."""
+def promise(function: Check) -> Check:
+    """Register a promise. Its docstring begins with `rule: `; what `covers` says stands below."""
     rule, colon, _ = (function.__doc__ or "").partition(":")
     if not colon:
         raise ValueError(f"{function.__name__} has no docstring that begins with its rule and a colon")
-    _found.append(Promise(f"{function.__module__.rpartition('.')[2]}.{function.__name__}", rule, function))
+    name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+    _found.append(Promise(name, rule, function, _covered.pop(function, frozenset())))
     return function
+
+
+def covers(**shown: str) -> Callable[[Check], Check]:
+    """Say which of Apple's functions the promise below is about, each with the codes that it shows, without "HV_".
+
+    `@covers(hv_vm_unmap="SUCCESS ERROR")`. The generated documentation reads it from the source, so it is written out;
+    the conformance tests fail a promise that did not see what it covers.
+    """
+    outcomes = frozenset((name, f"HV_{code}") for name, codes in shown.items() for code in codes.split())
+
+    def mark(function: Check) -> Check:
+        _covered[function] = outcomes | _covered.get(function, frozenset())
+        return function
+
+    return mark
+
+
+def covers_each(names: Iterable[str], code: str) -> Callable[[Check], Check]:
+    """As `covers`, for one code of many functions: a table of `calls`."""
+    return covers(**dict.fromkeys(names, code))
 
 
 def promises() -> list[Promise]:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from ..framework import intel as hv
-from ._promise import promise
+from ._promise import covers, promise
 from .guest import CODE, RAM_BYTES, RawGuest, fails, raw_guest, strict_vm, waiting
 
 BASE, EOI, ICR, SVR, TPR = 0x1B, 0x80B, 0x830, 0x80F, 0x808
@@ -90,16 +90,7 @@ def second_vcpu() -> Iterator[int]:
 
 
 @promise
-def without_the_option_there_are_none(engine: str) -> None:
-    """4.32: without HV_VM_ACCEL_APIC every call is HV_UNSUPPORTED, and without a VM HV_NO_DEVICE."""
-    fails(hv.HV_NO_DEVICE, lambda: hv.hv_vm_ioapic_assert_irq(1))
-    with raw_guest(_HLT) as raw:
-        fails(hv.HV_UNSUPPORTED, lambda: hv.hv_vm_ioapic_assert_irq(1), "interrupt controllers")
-        fails(hv.HV_UNSUPPORTED, lambda: hv.hv_vcpu_apic_read(raw.vcpu, 0x20))
-        fails(hv.HV_UNSUPPORTED, lambda: hv.hv_vcpu_exit_info(raw.vcpu))
-
-
-@promise
+@covers(hv_vcpu_get_idle_time="SUCCESS", hv_vcpu_run="UNSUPPORTED", hv_vcpu_run_until="SUCCESS")
 def only_run_until_runs_it(engine: str) -> None:
     """4.32: hv_vcpu_run is HV_UNSUPPORTED; a deadline ends HLT with reason 52, and waiting is idle time."""
     with apic_guest(_STI + _HLT + _OUT) as raw:
@@ -110,6 +101,7 @@ def only_run_until_runs_it(engine: str) -> None:
 
 
 @promise
+@covers(hv_vm_lapic_set_intr="SUCCESS")
 def halt_waits_inside(engine: str) -> None:
     """4.32: HLT waits in hv_vcpu_run_until until an interrupt comes, from any thread."""
     with apic_guest(_STI + _HLT) as raw:
@@ -121,6 +113,7 @@ def halt_waits_inside(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_exit_init_ap="SUCCESS", hv_vcpu_exit_startup_ap="SUCCESS ERROR")
 def init_and_start_up_are_the_clients(engine: str) -> None:
     """4.32: INIT and start-up messages leave behind the write; the getters say for whom, and where they start."""
     init, start = wrmsr(ICR, 0x4500, 1), wrmsr(ICR, 0x4609, 1)
@@ -147,6 +140,7 @@ def an_smi_is_the_clients(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_apic_read="SUCCESS BAD_ARGUMENT", hv_vcpu_apic_write="SUCCESS")
 def a_write_from_outside_tells_too(engine: str) -> None:
     """4.32: hv_vcpu_apic_write says when something is left to do, which hv_vcpu_exit_info names."""
     with apic_guest(_OUT) as raw, second_vcpu():
@@ -159,6 +153,7 @@ def a_write_from_outside_tells_too(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_exit_apic_access_read="ERROR", hv_vcpu_exit_inject_excp="SUCCESS")
 def an_illegal_access_is_an_exception_to_inject(engine: str) -> None:
     """4.32: WRMSR with reserved bits leaves on the instruction with the #GP that the guest has earned."""
     with apic_guest(wrmsr(TPR, 0x100) + _OUT) as raw:
@@ -169,6 +164,7 @@ def an_illegal_access_is_an_exception_to_inject(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_apic_ctrl="SUCCESS BAD_ARGUMENT", hv_vcpu_exit_ioapic_eoi="SUCCESS", hv_vm_lapic_set_intr="SUCCESS")
 def an_end_of_interrupt_can_be_told(engine: str) -> None:
     """4.32: with HV_APIC_CTRL_IOAPIC_EOI the end of a level-triggered interrupt leaves with its vector."""
     with apic_guest(_STI + _HLT, wrmsr(EOI, 0) + _OUT) as raw:
@@ -181,6 +177,7 @@ def an_end_of_interrupt_can_be_told(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_apic_read="SUCCESS", hv_vm_lapic_set_intr="SUCCESS")
 def an_interrupt_that_ends_itself(engine: str) -> None:
     """4.32: of HV_APIC_EDGE_TRIGGER_AEOI nothing stays in service."""
     with apic_guest(_STI + _HLT) as raw:
@@ -192,6 +189,12 @@ def an_interrupt_that_ends_itself(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vcpu_apic_ctrl="SUCCESS",
+    hv_vcpu_apic_trigger_lvt="SUCCESS UNSUPPORTED",
+    hv_vcpu_apic_write="SUCCESS",
+    hv_vcpu_run_until="SUCCESS",
+)
 def the_timer_can_be_the_clients(engine: str) -> None:
     """4.32: with HV_APIC_CTRL_NO_TIMER only hv_vcpu_apic_trigger_lvt makes the timer's interrupt."""
     with apic_guest(_STI + _HLT) as raw:
@@ -207,6 +210,13 @@ def the_timer_can_be_the_clients(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vcpu_apic_ctrl="SUCCESS",
+    hv_vcpu_apic_read="SUCCESS",
+    hv_vcpu_run_until="SUCCESS",
+    hv_vcpu_write_msr="SUCCESS",
+    hv_vm_lapic_msi="SUCCESS",
+)
 def msrs_that_the_controls_turn_on(engine: str) -> None:
     """4.32: the controls give MSRs for EOI, ICR and TPR in xAPIC mode too, and one to wait by."""
     with apic_guest(wrmsr(0x4000_0072, 0x30) + "66b9f0000040" + _STI + "0f32" + _HLT) as raw:
@@ -220,6 +230,19 @@ def msrs_that_the_controls_turn_on(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vcpu_apic_get_state="SUCCESS",
+    hv_vcpu_apic_put_state="SUCCESS",
+    hv_vcpu_apic_read="SUCCESS",
+    hv_vm_ioapic_assert_irq="SUCCESS BAD_ARGUMENT",
+    hv_vm_ioapic_deassert_irq="SUCCESS",
+    hv_vm_ioapic_pulse_irq="SUCCESS",
+    hv_vm_ioapic_read="SUCCESS BAD_ARGUMENT",
+    hv_vm_ioapic_write="SUCCESS",
+    hv_vm_lapic_msi="SUCCESS BAD_ARGUMENT",
+    hv_vm_lapic_set_intr="BAD_ARGUMENT",
+    hv_vm_send_ioapic_intr="SUCCESS",
+)
 def the_io_apic_by_its_addresses(engine: str) -> None:
     """4.32: I/O APIC addresses are full guest addresses; pins, messages and entries reach the local APIC."""
     with apic_guest(_STI + _HLT) as raw:
@@ -251,6 +274,14 @@ def the_io_apic_by_its_addresses(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vcpu_apic_write="SUCCESS",
+    hv_vcpu_inject_extint="SUCCESS BUSY",
+    hv_vm_atpic_assert_irq="SUCCESS BAD_ARGUMENT",
+    hv_vm_atpic_deassert_irq="SUCCESS",
+    hv_vm_atpic_port_read="SUCCESS BAD_ARGUMENT",
+    hv_vm_atpic_port_write="SUCCESS BAD_ARGUMENT",
+)
 def the_8259_pair_by_its_ports(engine: str) -> None:
     """4.32: the client hands port accesses on; hv_vcpu_inject_extint lets the vCPU take what the pair has."""
     with apic_guest(_STI + _HLT) as raw:
@@ -280,6 +311,16 @@ def state(version: int, size: int) -> bytes:
 
 
 @promise
+@covers(
+    hv_vcpu_apic_get_state="SUCCESS",
+    hv_vcpu_apic_put_state="SUCCESS BAD_ARGUMENT",
+    hv_vcpu_apic_read="SUCCESS",
+    hv_vcpu_apic_write="SUCCESS",
+    hv_vm_atpic_get_state="SUCCESS",
+    hv_vm_atpic_put_state="SUCCESS",
+    hv_vm_ioapic_get_state="SUCCESS BAD_ARGUMENT",
+    hv_vm_ioapic_put_state="SUCCESS BAD_ARGUMENT",
+)
 def states_are_versioned(engine: str) -> None:
     """4.32: get fills a struct whose version is set, put takes that back; a wrong one is HV_BAD_ARGUMENT."""
     with apic_guest(_HLT) as raw:
@@ -306,6 +347,13 @@ def states_are_versioned(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vcpu_apic_read="SUCCESS",
+    hv_vcpu_apic_write="SUCCESS",
+    hv_vcpu_create="SUCCESS",
+    hv_vcpu_destroy="SUCCESS",
+    hv_vm_set_apic_bus_freq="SUCCESS BAD_ARGUMENT BUSY",
+)
 def the_bus_frequency_comes_first(engine: str) -> None:
     """4.32: 16 MHz to 2 GHz, only while there is no vCPU; it is what the timers count by."""
     with strict_vm(hv.HV_VM_ACCEL_APIC):
@@ -322,6 +370,11 @@ def the_bus_frequency_comes_first(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vcpu_apic_lsc_enter_imm32="SUCCESS",
+    hv_vcpu_apic_lsc_enter_r32="SUCCESS BAD_ARGUMENT",
+    hv_vcpu_apic_lsc_invalidate="SUCCESS",
+)
 def the_load_store_cache_is_checked_only(engine: str) -> None:
     """4.32: the software CPU needs no load-store cache; what is entered is checked, and nothing else happens."""
     with apic_guest(_OUT) as raw:

@@ -6,25 +6,12 @@ import os
 import threading
 
 from ..framework import intel as hv
-from ._promise import promise
-from .guest import CODE, fails, in_thread, raw_guest, strict_vm
-
-EVERY_VCPU_CALL = (
-    hv.hv_vcpu_run,
-    lambda vcpu: hv.hv_vcpu_run_until(vcpu, 0),
-    lambda vcpu: hv.hv_vcpu_read_register(vcpu, hv.HV_X86_RIP),
-    lambda vcpu: hv.hv_vcpu_write_register(vcpu, hv.HV_X86_RIP, 0),
-    lambda vcpu: hv.hv_vmx_vcpu_read_vmcs(vcpu, hv.VMCS_GUEST_RIP),
-    lambda vcpu: hv.hv_vmx_vcpu_write_vmcs(vcpu, hv.VMCS_GUEST_RIP, 0),
-    lambda vcpu: hv.hv_vcpu_read_msr(vcpu, hv.HV_MSR_IA32_LSTAR),
-    lambda vcpu: hv.hv_vcpu_read_fpstate(vcpu, 512),
-    hv.hv_vcpu_invalidate_tlb,
-    hv.hv_vcpu_get_exec_time,
-    hv.hv_vcpu_destroy,
-)
+from ._promise import covers, promise
+from .guest import fails, in_thread, raw_guest, strict_vm
 
 
 @promise
+@covers(hv_vm_create="SUCCESS BUSY", hv_vm_destroy="SUCCESS")
 def a_process_has_one_vm(engine: str) -> None:
     """1.2: a second create is HV_BUSY from any thread, without effect on the first; after destroy a new one works."""
     with raw_guest("f4") as raw:
@@ -36,6 +23,7 @@ def a_process_has_one_vm(engine: str) -> None:
 
 
 @promise
+@covers(hv_vm_destroy="SUCCESS BUSY")
 def a_vm_with_vcpus_is_not_destroyed(engine: str) -> None:
     """1.3: hv_vm_destroy with a live vCPU is HV_BUSY, and both go on."""
     with raw_guest("f4") as raw:
@@ -44,25 +32,7 @@ def a_vm_with_vcpus_is_not_destroyed(engine: str) -> None:
 
 
 @promise
-def without_a_vm_there_is_no_device(engine: str) -> None:
-    """1.4: whatever needs a VM is HV_NO_DEVICE when there is none."""
-    calls = (
-        hv.hv_vm_destroy,
-        lambda: hv.hv_vm_map(bytearray(4096), 0, 4096, 7),
-        lambda: hv.hv_vm_unmap(0, 4096),
-        lambda: hv.hv_vm_protect(0, 4096, 1),
-        lambda: hv.hv_vcpu_create(0),
-        lambda: hv.hv_vcpu_interrupt([0], 1),
-        lambda: hv.hv_vm_sync_tsc(0),
-    )
-    for call in calls:
-        fails(hv.HV_NO_DEVICE, call)
-    for of_vcpu in EVERY_VCPU_CALL:
-        fails(hv.HV_NO_DEVICE, lambda of_vcpu=of_vcpu: of_vcpu(0))  # type: ignore[misc]
-    assert hv.hv_tsc_clock() == 0
-
-
-@promise
+@covers(hv_vcpu_create="SUCCESS", hv_vcpu_destroy="SUCCESS", hv_vm_create="SUCCESS", hv_vm_destroy="SUCCESS")
 def rapid_rounds_work(engine: str) -> None:
     """1.5: a thousand rounds of create and destroy, with a vCPU in each."""
     for _ in range(1000):
@@ -71,6 +41,20 @@ def rapid_rounds_work(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vcpu_create="SUCCESS",
+    hv_vcpu_destroy="SUCCESS",
+    hv_vcpu_interrupt="SUCCESS",
+    hv_vcpu_run="SUCCESS",
+    hv_vm_allocate="SUCCESS",
+    hv_vm_create="SUCCESS",
+    hv_vm_deallocate="SUCCESS",
+    hv_vm_destroy="SUCCESS",
+    hv_vm_map="SUCCESS",
+    hv_vm_protect="SUCCESS",
+    hv_vm_unmap="SUCCESS",
+    hv_vmx_vcpu_read_vmcs="SUCCESS",
+)
 def memory_calls_work_from_any_thread(engine: str) -> None:
     """1.6: create, map, protect, unmap, destroy and interrupt from threads that own nothing."""
     in_thread(lambda: hv.hv_vm_create(0))
@@ -88,17 +72,7 @@ def memory_calls_work_from_any_thread(engine: str) -> None:
 
 
 @promise
-def a_vcpu_belongs_to_its_thread(engine: str) -> None:
-    """1.7: calls from another thread are HV_BAD_ARGUMENT that names the owner, without effect."""
-    with raw_guest("f4") as raw:
-        raw.set(hv.HV_X86_RBX, 5)
-        for call in EVERY_VCPU_CALL:
-            in_thread(lambda call=call: fails(hv.HV_BAD_ARGUMENT, lambda: call(raw.vcpu), "MainThread"))  # type: ignore[misc]
-        assert (raw.reg(hv.HV_X86_RBX), raw.reg(hv.HV_X86_RIP)) == (5, CODE)
-        assert raw.run() == hv.VMX_REASON_HLT
-
-
-@promise
+@covers(hv_vcpu_create="SUCCESS", hv_vcpu_destroy="SUCCESS BAD_ARGUMENT", hv_vcpu_run="BAD_ARGUMENT")
 def a_vcpu_of_an_ended_thread_can_be_destroyed(engine: str) -> None:
     """1.8: refused while the owner lives, allowed from any thread once it has ended."""
     with strict_vm():
@@ -124,6 +98,14 @@ def a_vcpu_of_an_ended_thread_can_be_destroyed(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vcpu_create="SUCCESS",
+    hv_vcpu_destroy="SUCCESS",
+    hv_vcpu_interrupt="BAD_ARGUMENT",
+    hv_vcpu_read_register="SUCCESS",
+    hv_vcpu_run="BAD_ARGUMENT",
+    hv_vcpu_write_register="SUCCESS",
+)
 def ids_are_small_and_reused(engine: str) -> None:
     """1.9: from 0 in order of creation; the lowest free one comes back, fresh; stale ids are HV_BAD_ARGUMENT."""
     with strict_vm():
@@ -150,6 +132,7 @@ def ids_are_small_and_reused(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_create="SUCCESS BUSY")
 def a_thread_has_one_vcpu(engine: str) -> None:
     """1.1: a second vCPU on the same thread is HV_BUSY; after destroy it can have another."""
     with raw_guest("f4") as raw:
@@ -157,6 +140,7 @@ def a_thread_has_one_vcpu(engine: str) -> None:
 
 
 @promise
+@covers(hv_capability="SUCCESS BAD_ARGUMENT", hv_vcpu_create="SUCCESS NO_RESOURCES", hv_vcpu_destroy="SUCCESS")
 def there_is_a_most_of_vcpus(engine: str) -> None:
     """1.10: beyond HV_CAP_VCPUMAX HV_NO_RESOURCES; unknown limits are HV_BAD_ARGUMENT."""
     most = hv.hv_capability(hv.HV_CAP_VCPUMAX)
@@ -186,6 +170,7 @@ def there_is_a_most_of_vcpus(engine: str) -> None:
 
 
 @promise
+@covers(hv_capability="SUCCESS", hv_vcpu_create="SUCCESS")
 def a_thread_may_end_with_its_vcpu(engine: str) -> None:
     """1.12: what dead threads leave is cleaned up: it neither holds the VM nor uses up the vCPUs."""
     with strict_vm():
@@ -217,6 +202,7 @@ def _child() -> int:
 
 
 @promise
+@covers(hv_vcpu_create="BAD_ARGUMENT UNSUPPORTED", hv_vm_create="SUCCESS BAD_ARGUMENT", hv_vm_destroy="SUCCESS")
 def option_bits_are_checked(engine: str) -> None:
     """4.31: mitigation bits are taken, others refused, what pyhv does not have is HV_UNSUPPORTED; no VM is left."""
     fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vm_create(1 << 5))

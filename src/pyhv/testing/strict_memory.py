@@ -6,7 +6,7 @@ import mmap
 import tempfile
 
 from ..framework import intel as hv
-from ._promise import promise
+from ._promise import covers, promise
 from .guest import CODE, HOLE, fails, raw_guest, strict_vm
 
 PAGE = 4096
@@ -14,6 +14,13 @@ RWX = hv.HV_MEMORY_READ | hv.HV_MEMORY_WRITE | hv.HV_MEMORY_EXEC
 
 
 @promise
+@covers(
+    hv_vm_allocate="SUCCESS",
+    hv_vm_deallocate="SUCCESS",
+    hv_vm_map="SUCCESS BAD_ARGUMENT",
+    hv_vm_protect="BAD_ARGUMENT",
+    hv_vm_unmap="SUCCESS BAD_ARGUMENT",
+)
 def everything_is_whole_pages(engine: str) -> None:
     """2.1: host address, guest address and size are page multiples; any one off is HV_BAD_ARGUMENT."""
     with strict_vm():
@@ -32,6 +39,7 @@ def everything_is_whole_pages(engine: str) -> None:
 
 
 @promise
+@covers(hv_vm_map="BAD_ARGUMENT ERROR")
 def host_memory_must_be_there(engine: str) -> None:
     """2.3: a host range that nobody has mapped, also in part, is HV_BAD_ARGUMENT, not a later crash."""
     with strict_vm():
@@ -42,6 +50,7 @@ def host_memory_must_be_there(engine: str) -> None:
 
 
 @promise
+@covers(hv_vm_map="SUCCESS DENIED", hv_vm_protect="DENIED", hv_vm_unmap="SUCCESS")
 def read_only_memory_gives_no_write(engine: str) -> None:
     """2.4: WRITE over host memory that cannot be written fails; READ works, as do private and writable file maps."""
     with strict_vm(), tempfile.TemporaryFile() as file:
@@ -59,6 +68,7 @@ def read_only_memory_gives_no_write(engine: str) -> None:
 
 
 @promise
+@covers(hv_vm_protect="SUCCESS BAD_ARGUMENT UNSUPPORTED")
 def flags_are_checked(engine: str) -> None:
     """2.5: READ, WRITE, EXEC are independent, 0 is legal for protect; bits without a meaning are HV_BAD_ARGUMENT."""
     with raw_guest("f4") as raw:
@@ -70,6 +80,7 @@ def flags_are_checked(engine: str) -> None:
 
 
 @promise
+@covers(hv_vm_map="SUCCESS ERROR", hv_vm_protect="ERROR", hv_vm_unmap="SUCCESS ERROR")
 def overlap_is_an_error(engine: str) -> None:
     """2.6: mapping onto mapped guest addresses is HV_ERROR; after unmap it works."""
     with raw_guest("f4"), mmap.mmap(-1, PAGE) as extra:
@@ -82,6 +93,7 @@ def overlap_is_an_error(engine: str) -> None:
 
 
 @promise
+@covers(hv_vm_map="SUCCESS", hv_vm_unmap="SUCCESS ERROR")
 def unmap_passes_over_holes(engine: str) -> None:
     """2.7: unmapping more than is mapped takes what is there, so that clients can clear a range and map it anew."""
     with strict_vm(), mmap.mmap(-1, 4 * PAGE) as block:
@@ -94,6 +106,7 @@ def unmap_passes_over_holes(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_run="SUCCESS", hv_vm_protect="SUCCESS")
 def a_violation_is_an_exit_at_the_instruction(engine: str) -> None:
     """2.10, 4.22: a missing right is an EPT violation with GPA and qualification; RIP has not moved."""
     with raw_guest("a30030 f4") as raw:  # mov [0x3000], ax
@@ -131,6 +144,7 @@ def a_fetch_violation_says_so(engine: str) -> None:
 
 
 @promise
+@covers(hv_vm_protect="SUCCESS")
 def one_exit_a_page_is_a_dirty_log(engine: str) -> None:
     """2.12: protect to READ, one exit, protect back, run again without moving RIP: the store happens once."""
     with raw_guest("ff060030 ff060030 f4") as raw:  # inc word [0x3000], twice
@@ -142,6 +156,14 @@ def one_exit_a_page_is_a_dirty_log(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vcpu_create="SUCCESS",
+    hv_vcpu_destroy="SUCCESS",
+    hv_vm_allocate="SUCCESS BAD_ARGUMENT",
+    hv_vm_deallocate="SUCCESS BAD_ARGUMENT",
+    hv_vm_map="SUCCESS",
+    hv_vm_unmap="SUCCESS",
+)
 def allocated_memory_is_zeroed_pages(engine: str) -> None:
     """2.16: hv_vm_allocate gives zeroed pages; part of a page, 0 and unknown flags are HV_BAD_ARGUMENT."""
     fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vm_allocate(PAGE + 1, 0))
@@ -158,3 +180,14 @@ def allocated_memory_is_zeroed_pages(engine: str) -> None:
         hv.hv_vcpu_destroy(vcpu)
         hv.hv_vm_unmap(0, 2 * PAGE)
     fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vm_deallocate(block, 2 * PAGE))
+
+
+@promise
+@covers(hv_vm_map="SUCCESS")
+def the_first_touch_of_a_page_is_no_exit(engine: str) -> None:
+    """2.8, 2.9, 3.1: memory from address 0 on that neither side has touched yet is read, written and run in one run."""
+    # mov al, [0]; mov di, 0x2000; again: mov al, [di]; mov byte [di], 0xf4; add di, 0x1000; jnc again; jmp 0xf000
+    with raw_guest("a00000 bf0020 8a05 c605f4 81c70010 73f5 e9ecdf") as raw:
+        assert raw.run() == hv.VMX_REASON_HLT
+        assert raw.reg(hv.HV_X86_RIP) == 0xF000
+        assert {raw.ram[page] for page in range(0x2000, 0x1_0000, PAGE)} == {0xF4}

@@ -6,7 +6,7 @@ import os
 import struct
 
 from ..framework import intel as hv
-from ._promise import promise
+from ._promise import covers, promise
 from .guest import fails, raw_guest
 
 PORT, NONE, ANY_VALUE, ANY_SIZE, EXIT_FULL = 0x60, hv.HV_ION_NONE, hv.HV_ION_ANY_VALUE, hv.HV_ION_ANY_SIZE, 8
@@ -26,6 +26,7 @@ def _messages(reader: int) -> list[tuple[int, int, int]]:
 
 
 @promise
+@covers(hv_vm_add_pio_notifier="SUCCESS", hv_vm_remove_pio_notifier="SUCCESS")
 def a_notifier_takes_the_out_that_matches(engine: str) -> None:
     """4.35: a hit is one message {port, size, value}, no exit, RIP moves on; what does not match exits."""
     reader, writer = os.pipe2(os.O_NONBLOCK)
@@ -45,6 +46,7 @@ def a_notifier_takes_the_out_that_matches(engine: str) -> None:
 
 
 @promise
+@covers(hv_vm_add_pio_notifier="SUCCESS BAD_ARGUMENT ERROR", hv_vm_remove_pio_notifier="SUCCESS ERROR")
 def a_notifier_is_checked(engine: str) -> None:
     """4.35: bad sizes, values, handles and flags fail; a duplicate fails, differing ones coexist; remove is exact."""
     reader, writer = os.pipe2(os.O_NONBLOCK)
@@ -68,6 +70,7 @@ def a_notifier_is_checked(engine: str) -> None:
 
 
 @promise
+@covers(hv_vm_add_pio_notifier="SUCCESS", hv_vm_remove_pio_notifier="SUCCESS")
 def a_full_queue_drops_or_exits(engine: str) -> None:
     """4.35: the sixth message is dropped, or with EXIT_FULL exits; a dead port loses it, and remove still works."""
     reader, writer = os.pipe2(os.O_NONBLOCK)
@@ -87,6 +90,7 @@ def a_full_queue_drops_or_exits(engine: str) -> None:
 
 
 @promise
+@covers(hv_vm_add_pio_notifier="SUCCESS")
 def a_notifier_counts_an_eventfd_up(engine: str) -> None:
     """4.35: an eventfd in the place of a Mach port tells how many there were."""
     event = os.eventfd(0, os.EFD_NONBLOCK)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import signal
+import struct
+import threading
 import time
+from typing import Final
 
 from ..framework import intel as hv
-from ._promise import promise
+from ._promise import covers, promise
 from .guest import CODE, fails, raw_guest, thread
+
+_ROUNDS: Final = 1_000_000
 
 
 @promise
+@covers(hv_vcpu_run="SUCCESS")
 def exits_leave_rip_on_the_instruction(engine: str) -> None:
     """4.18, 4.20: HLT, CPUID, VMCALL, RDMSR and WRMSR exit with their reasons and lengths; RIP never moves."""
     cases = (
@@ -71,6 +78,7 @@ def the_client_moves_rip(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_run_until="SUCCESS")
 def a_deadline_reads_as_reason_52(engine: str) -> None:
     """3.2: expiry is exit reason 52; a passed deadline returns promptly; HV_DEADLINE_FOREVER never comes."""
     with raw_guest("ebfe") as raw:
@@ -89,6 +97,7 @@ def a_deadline_reads_as_reason_52(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_interrupt="SUCCESS", hv_vcpu_run="SUCCESS")
 def a_kick_is_reason_1(engine: str) -> None:
     """3.3: an interrupted vCPU exits with reason 1; kicks merge; one before the run makes it return at once."""
     with raw_guest("90 f4") as raw:
@@ -100,6 +109,7 @@ def a_kick_is_reason_1(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_interrupt="SUCCESS")
 def a_kick_stops_a_running_guest(engine: str) -> None:
     """3.3, 1.6: from another thread, while it runs."""
     with raw_guest("ebfe") as raw:
@@ -113,6 +123,49 @@ def a_kick_stops_a_running_guest(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_interrupt="SUCCESS")
+def a_kick_may_land_anywhere(engine: str) -> None:
+    """3.5, 3.3: registers and memory are exact between any two instructions, and nothing is done twice or left out."""
+    # again: inc eax; inc dword [0x3000]; dec ebx; jnz again; hlt
+    with raw_guest("6640 66ff060030 664b 75f5 f4") as raw:
+        raw.set(hv.HV_X86_RBX, _ROUNDS)
+        stopped, kicks = threading.Event(), 0
+
+        def kick() -> None:
+            while not stopped.wait(0.0002):
+                hv.hv_vcpu_interrupt([raw.vcpu], 1)
+
+        with thread(kick):
+            try:
+                while (reason := raw.run()) == hv.VMX_REASON_IRQ:
+                    at, rounds = raw.reg(hv.HV_X86_RIP) - CODE, _ROUNDS - raw.reg(hv.HV_X86_RBX)
+                    (stored,) = struct.unpack_from("<I", raw.ram, 0x3000)
+                    assert (raw.reg(hv.HV_X86_RAX) - (at in {2, 7}), stored - (at == 7)) == (rounds, rounds), at
+                    kicks += 1
+            finally:
+                stopped.set()
+        assert (reason, raw.reg(hv.HV_X86_RAX)) == (hv.VMX_REASON_HLT, _ROUNDS)
+        assert kicks > 0
+
+
+@promise
+def a_signal_is_no_exit(engine: str) -> None:
+    """3.6: POSIX signals handled on the vCPU's thread leave the guest running; only the deadline ends the run."""
+    with raw_guest("40 ebfd") as raw:  # again: inc ax; jmp again
+        seen: list[int] = []
+        before = signal.signal(signal.SIGALRM, lambda number, _: seen.append(number))
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+            hv.hv_vcpu_run_until(raw.vcpu, hv.mach_absolute_time() + 100_000_000)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert raw.read(hv.VMCS_RO_EXIT_REASON) == hv.VMX_REASON_VMX_TIMER_EXPIRED
+        assert len(seen) >= 2
+
+
+@promise
+@covers(hv_vcpu_interrupt="SUCCESS", hv_vcpu_run_until="SUCCESS")
 def hlt_can_wait_inside(engine: str) -> None:
     """4.20, 3.2, 3.3: without HLT exiting the run waits in HLT, at no cost, until a deadline or a kick."""
     with raw_guest("f4") as raw:
@@ -133,6 +186,7 @@ def hlt_can_wait_inside(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_interrupt="SUCCESS BAD_ARGUMENT")
 def interrupt_takes_all_or_nothing(engine: str) -> None:
     """1.9: an id that is none makes the whole call HV_BAD_ARGUMENT, and nobody is interrupted."""
     with raw_guest("f4") as raw:
@@ -143,6 +197,7 @@ def interrupt_takes_all_or_nothing(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_run="SUCCESS")
 def what_the_guest_causes_is_an_exit(engine: str) -> None:
     """3.8: hv_vcpu_run succeeds for a triple fault; only bad controls are an error."""
     with raw_guest("0f0b") as raw:
@@ -152,6 +207,7 @@ def what_the_guest_causes_is_an_exit(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_run="ERROR", hv_vcpu_vmx_status="SUCCESS ERROR")
 def bad_controls_are_an_error(engine: str) -> None:
     """3.8: an entry with controls outside the capability words is HV_ERROR; hv_vcpu_vmx_status says how it failed."""
     with raw_guest("f4") as raw:
@@ -165,6 +221,7 @@ def bad_controls_are_an_error(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_flush="UNSUPPORTED", hv_vcpu_invalidate_tlb="SUCCESS")
 def flush_is_unsupported_and_invalidate_works(engine: str) -> None:
     """3.9: hv_vcpu_flush is HV_UNSUPPORTED, hv_vcpu_invalidate_tlb succeeds."""
     with raw_guest("f4") as raw:
@@ -173,6 +230,7 @@ def flush_is_unsupported_and_invalidate_works(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_get_exec_time="SUCCESS", hv_vcpu_get_idle_time="SUCCESS", hv_vcpu_run_until="SUCCESS")
 def execution_time_grows(engine: str) -> None:
     """3.10: nanoseconds that grow with each run; nothing is idle, and time stands still outside."""
     with raw_guest("ebfe") as raw:
@@ -185,6 +243,7 @@ def execution_time_grows(engine: str) -> None:
 
 
 @promise
+@covers(hv_tsc_clock="SUCCESS")
 def the_tsc_clock_runs(engine: str) -> None:
     """4.30: hv_tsc_clock rises while a VM exists."""
     with raw_guest("f4"):
@@ -194,6 +253,7 @@ def the_tsc_clock_runs(engine: str) -> None:
 
 
 @promise
+@covers(hv_tsc_clock="SUCCESS", hv_vcpu_set_tsc_relative="SUCCESS BAD_ARGUMENT", hv_vm_sync_tsc="SUCCESS")
 def the_guests_tsc_is_the_clock_plus_an_offset(engine: str) -> None:
     """4.30: hv_vcpu_set_tsc_relative and hv_vm_sync_tsc set what RDTSC reads."""
     with raw_guest("0f31 f4") as raw:

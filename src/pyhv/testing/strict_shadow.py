@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..framework import intel as hv
-from ._promise import promise
+from ._promise import covers, promise
 from .guest import CODE, RawGuest, fails, in_thread, raw_guest
 from .strict_vmx import long_mode, proc2
 
@@ -27,6 +27,7 @@ def again(raw: RawGuest, field: int, value: int = 0) -> int:
 
 
 @promise
+@covers(hv_vmx_read_capability="SUCCESS")
 def shadowing_is_offered_and_optional(engine: str) -> None:
     """4.34, 4.3: the capability bit is there, it may be 0, and VMWRITE to every field is announced with it."""
     word = hv.hv_vmx_read_capability(hv.HV_VMX_CAP_PROCBASED2)
@@ -36,6 +37,11 @@ def shadowing_is_offered_and_optional(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vmx_vcpu_read_shadow_vmcs="SUCCESS BAD_ARGUMENT",
+    hv_vmx_vcpu_set_shadow_access="SUCCESS BAD_ARGUMENT",
+    hv_vmx_vcpu_write_shadow_vmcs="SUCCESS BAD_ARGUMENT",
+)
 def the_shadow_is_a_vmcs_of_its_own(engine: str) -> None:
     """4.34, 4.8: every field can be written and read, cut to its width, without an effect on the vCPU's own."""
     with raw_guest("f4") as raw:
@@ -64,6 +70,7 @@ def the_shadow_is_a_vmcs_of_its_own(engine: str) -> None:
 
 
 @promise
+@covers(hv_vmx_vcpu_set_shadow_access="SUCCESS", hv_vmx_vcpu_write_shadow_vmcs="SUCCESS")
 def vmread_is_served_from_the_shadow(engine: str) -> None:
     """4.34: without an exit where the control is set and the field granted, read-only fields too; flags are cleared."""
     with raw_guest(VMREAD) as raw:
@@ -84,6 +91,7 @@ def vmread_is_served_from_the_shadow(engine: str) -> None:
 
 
 @promise
+@covers(hv_vmx_vcpu_read_shadow_vmcs="SUCCESS", hv_vmx_vcpu_set_shadow_access="SUCCESS")
 def vmwrite_goes_into_the_shadow(engine: str) -> None:
     """4.34: the client reads what the guest wrote; access by field and kind; high halves by themselves."""
     with raw_guest(VMWRITE) as raw:
@@ -107,6 +115,7 @@ def vmwrite_goes_into_the_shadow(engine: str) -> None:
 
 
 @promise
+@covers(hv_vm_protect="SUCCESS", hv_vmx_vcpu_set_shadow_access="SUCCESS", hv_vmx_vcpu_write_shadow_vmcs="SUCCESS")
 def the_shadow_reaches_memory_and_faults(engine: str) -> None:
     """4.34: memory operands; a fault of theirs, or CPL 3, is the guest's; in real mode there is no VMREAD."""
     with raw_guest("0f781425 00300000 0f791425 00300000 f4") as raw:  # vmread [0x3000], rdx; vmwrite rdx, [0x3000]
@@ -135,6 +144,12 @@ def the_shadow_reaches_memory_and_faults(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vcpu_enable_managed_msr="SUCCESS",
+    hv_vcpu_read_msr="SUCCESS",
+    hv_vcpu_set_msr_access="SUCCESS",
+    hv_vcpu_write_msr="SUCCESS",
+)
 def a_managed_msr_exits_as_its_access_says(engine: str) -> None:
     """4.29: bound, every access exits; READ and WRITE let one kind through; unbound, all exit."""
     for code, flag, reason in (
@@ -159,6 +174,11 @@ def a_managed_msr_exits_as_its_access_says(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vcpu_enable_managed_msr="SUCCESS BAD_ARGUMENT UNSUPPORTED",
+    hv_vcpu_set_msr_access="BAD_ARGUMENT",
+    hv_vmx_get_msr_info="SUCCESS",
+)
 def what_cannot_be_managed_is_refused(engine: str) -> None:
     """4.29: last-branch records and counters, which MSR info says there are none of, are HV_UNSUPPORTED, not kept."""
     with raw_guest("f4") as raw:

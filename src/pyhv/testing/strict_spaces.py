@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..framework import intel as hv
-from ._promise import promise
+from ._promise import covers, promise
 from .guest import CODE, fails, in_thread, raw_guest, strict_vm
 
 PAGE = 4096
@@ -30,6 +30,7 @@ def space(*pages: int) -> Iterator[tuple[int, mmap.mmap]]:
 
 
 @promise
+@covers(hv_capability="SUCCESS", hv_vm_space_create="SUCCESS NO_DEVICE NO_RESOURCES", hv_vm_space_destroy="SUCCESS")
 def spaces_are_counted_from_1(engine: str) -> None:
     """2.17: ids are the lowest free ones; HV_CAP_ADDRSPACEMAX is true, and beyond it there are no resources."""
     most = hv.hv_capability(hv.HV_CAP_ADDRSPACEMAX)
@@ -46,6 +47,7 @@ def spaces_are_counted_from_1(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_set_space="SUCCESS")
 def each_space_has_its_own_memory(engine: str) -> None:
     """2.17: a vCPU sees the space it was sent to, code and data; 0 is the one it began in."""
     with raw_guest(LOAD) as raw, space(CODE, 0x5000) as (asid, ram):
@@ -60,6 +62,7 @@ def each_space_has_its_own_memory(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_set_space="SUCCESS")
 def what_only_one_space_maps_is_a_violation_in_the_other(engine: str) -> None:
     """2.10, 2.17: the same address is memory here and an EPT violation there, with RIP on the instruction."""
     with raw_guest(LOAD) as raw, space(CODE) as (asid, ram):
@@ -72,6 +75,9 @@ def what_only_one_space_maps_is_a_violation_in_the_other(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vcpu_set_space="SUCCESS", hv_vm_map_space="SUCCESS", hv_vm_space_create="SUCCESS", hv_vm_space_destroy="SUCCESS"
+)
 def one_memory_may_be_in_several_spaces(engine: str) -> None:
     """2.3, 2.17: the same host memory in two spaces, at other addresses; code written through one runs in the other."""
     with raw_guest("c606005090f4") as raw:  # mov byte [0x5000], 0x90; hlt
@@ -90,6 +96,9 @@ def one_memory_may_be_in_several_spaces(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vcpu_set_space="SUCCESS", hv_vm_protect_space="SUCCESS", hv_vm_unmap="SUCCESS", hv_vm_unmap_space="SUCCESS ERROR"
+)
 def changes_reach_a_running_vcpu_of_the_space_only(engine: str) -> None:
     """2.13, 2.17: unmap and protect of one space take effect at once in it, and in no other."""
     with raw_guest("a00050ebfb") as raw, space(CODE, 0x5000) as (asid, ram):  # again: mov al, [0x5000]; jmp again
@@ -107,6 +116,12 @@ def changes_reach_a_running_vcpu_of_the_space_only(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vcpu_set_space="SUCCESS BAD_ARGUMENT",
+    hv_vm_map_space="SUCCESS",
+    hv_vm_space_create="SUCCESS",
+    hv_vm_space_destroy="SUCCESS BAD_ARGUMENT BUSY",
+)
 def a_space_in_use_cannot_be_destroyed(engine: str) -> None:
     """2.17: HV_BUSY while a vCPU is in it, with no effect; after hv_vcpu_set_space to 0 it goes."""
     with raw_guest(LOAD) as raw:
@@ -124,6 +139,9 @@ def a_space_in_use_cannot_be_destroyed(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vcpu_set_space="BAD_ARGUMENT", hv_vm_map_space="SUCCESS BAD_ARGUMENT ERROR", hv_vm_protect_space="BAD_ARGUMENT"
+)
 def a_space_is_checked_like_the_first(engine: str) -> None:
     """2.1, 2.6, 2.17: pages, overlap and flags as for hv_vm_map; id 0 is what hv_vm_map means."""
     with raw_guest("f4") as raw, space(CODE) as (asid, ram):
@@ -136,6 +154,11 @@ def a_space_is_checked_like_the_first(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vcpu_set_space="SUCCESS",
+    hv_vmx_vcpu_set_apic_address="SUCCESS",
+    hv_vmx_vcpu_set_apic_address_space="SUCCESS BAD_ARGUMENT",
+)
 def the_apic_page_belongs_to_a_space(engine: str) -> None:
     """4.33, 2.17: the page of one space is exit reason 44 there, and plain memory in the other."""
     with raw_guest(LOAD) as raw, space(CODE, 0x5000) as (asid, ram):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 from ..framework import intel as hv
-from ._promise import promise
+from ._promise import covers, promise
 from .guest import CODE, fails, raw_guest
 
 U64 = (1 << 64) - 1
 
 
 @promise
+@covers(hv_vcpu_read_register="SUCCESS BAD_ARGUMENT", hv_vcpu_write_register="SUCCESS BAD_ARGUMENT")
 def registers_round_trip(engine: str) -> None:
     """3.9: every general register takes 64 bits; unknown ids and values that do not fit are HV_BAD_ARGUMENT."""
     with raw_guest("f4") as raw:
@@ -25,6 +26,12 @@ def registers_round_trip(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vcpu_read_register="SUCCESS",
+    hv_vcpu_write_register="SUCCESS",
+    hv_vmx_vcpu_read_vmcs="SUCCESS",
+    hv_vmx_vcpu_write_vmcs="SUCCESS",
+)
 def registers_and_vmcs_are_one_state(engine: str) -> None:
     """4.9: the same registers through both doors; a selector changes nothing else."""
     pairs = (
@@ -60,6 +67,7 @@ def selectors_survive_a_run(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_read_register="SUCCESS", hv_vcpu_write_register="SUCCESS")
 def debug_registers_round_trip(engine: str) -> None:
     """4.11: DR0 to DR3, DR6 with its fixed bits, DR7 0x400."""
     with raw_guest("f4") as raw:
@@ -71,6 +79,7 @@ def debug_registers_round_trip(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_read_fpstate="SUCCESS BAD_ARGUMENT", hv_vcpu_write_fpstate="SUCCESS BAD_ARGUMENT")
 def fpstate_is_an_xsave_image(engine: str) -> None:
     """4.13: 512 bytes are the legacy area, more is the standard image, padded; below 512 is HV_BAD_ARGUMENT."""
     with raw_guest("f4") as raw:
@@ -90,6 +99,7 @@ def fpstate_is_an_xsave_image(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_read_fpstate="SUCCESS", hv_vcpu_write_fpstate="SUCCESS BAD_ARGUMENT")
 def an_fpstate_that_xrstor_refuses_is_refused(engine: str) -> None:
     """4.13: reserved bits of MXCSR, XSTATE_BV, XCOMP_BV and the header are HV_BAD_ARGUMENT, and nothing has changed.
 
@@ -116,6 +126,7 @@ def an_fpstate_that_xrstor_refuses_is_refused(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_enable_native_msr="SUCCESS", hv_vcpu_read_msr="SUCCESS")
 def msrs_exit_unless_native(engine: str) -> None:
     """4.27, 4.28: not enabled is exit 31 or 32; enabled is no exit, the value kept, and read_msr sees it."""
     with raw_guest("0f30 0f32 f4") as raw:
@@ -132,6 +143,9 @@ def msrs_exit_unless_native(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vcpu_enable_native_msr="SUCCESS BAD_ARGUMENT", hv_vcpu_read_msr="BAD_ARGUMENT", hv_vcpu_write_msr="BAD_ARGUMENT"
+)
 def the_native_msrs_are_those_that_clients_ask_for(engine: str) -> None:
     """4.28: the list of MSRs that can be native; others are HV_BAD_ARGUMENT, FLUSH_CMD among them."""
     names = ("STAR", "LSTAR", "CSTAR", "FMASK", "KERNEL_GS_BASE", "FS_BASE", "GS_BASE", "TSC", "TSC_AUX")
@@ -147,6 +161,7 @@ def the_native_msrs_are_those_that_clients_ask_for(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_enable_native_msr="SUCCESS", hv_vcpu_read_msr="SUCCESS")
 def native_msrs_keep_their_value(engine: str) -> None:
     """4.28: what the guest writes the client reads, and the reverse; a command can be written only."""
     with raw_guest("0f30 0f32 f4") as raw:
@@ -176,6 +191,7 @@ def native_msrs_keep_their_value(engine: str) -> None:
 
 
 @promise
+@covers(hv_vmx_get_msr_info="SUCCESS BAD_ARGUMENT")
 def msr_information_is_honest(engine: str) -> None:
     """4.29: no performance or last-branch MSRs are offered; unknown questions are HV_BAD_ARGUMENT."""
     for field in range(9):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from ..framework import intel as hv
-from ._promise import promise
+from ._promise import covers, promise
 from .guest import CODE, fails, raw_guest
 
 # What a widely used monitor needs to start: bits that can be 1, and bits that can be 0.
@@ -62,6 +62,7 @@ CONTROLS = {
 
 
 @promise
+@covers(hv_vmx_read_capability="SUCCESS BAD_ARGUMENT")
 def capability_words_make_sense(engine: str) -> None:
     """4.1: every known word can be read without a VM; what must be 1 may be 1; unknown words are HV_BAD_ARGUMENT."""
     for word in [*range(17), hv.HV_VMX_CAP_PREEMPTION_TIMER]:
@@ -74,6 +75,7 @@ def capability_words_make_sense(engine: str) -> None:
 
 
 @promise
+@covers(hv_vmx_read_capability="SUCCESS")
 def the_controls_that_clients_need_are_there(engine: str) -> None:
     """4.2, 4.3: the bits that can be 1, and those that can be 0."""
     missing = {word: int(bits) & ~(hv.hv_vmx_read_capability(word) >> 32) for word, bits in CAN_BE_ONE.items()}
@@ -84,6 +86,7 @@ def the_controls_that_clients_need_are_there(engine: str) -> None:
 
 
 @promise
+@covers(hv_vmx_read_capability="SUCCESS")
 def ept_and_unrestricted_guest_are_always_on(engine: str) -> None:
     """4.5: a client that asks for nothing in the secondary controls can enter real mode."""
     needed = hv.CPU_BASED2_EPT | hv.CPU_BASED2_UNRESTRICTED
@@ -92,6 +95,12 @@ def ept_and_unrestricted_guest_are_always_on(engine: str) -> None:
 
 
 @promise
+@covers(
+    hv_vmx_read_capability="SUCCESS",
+    hv_vmx_vcpu_get_cap_write_vmcs="SUCCESS BAD_ARGUMENT",
+    hv_vmx_vcpu_read_vmcs="SUCCESS",
+    hv_vmx_vcpu_write_vmcs="SUCCESS",
+)
 def control_fields_read_back(engine: str) -> None:
     """4.4, 4.6: readable before the first write, with values that the words allow; writes read back exactly."""
     with raw_guest("f4") as raw:
@@ -108,6 +117,7 @@ def control_fields_read_back(engine: str) -> None:
 
 
 @promise
+@covers(hv_vmx_vcpu_read_vmcs="SUCCESS", hv_vmx_vcpu_write_vmcs="SUCCESS")
 def guest_fields_read_back(engine: str) -> None:
     """4.7: plain guest-state fields give back exactly what was written."""
     values = {
@@ -145,6 +155,7 @@ def guest_fields_read_back(engine: str) -> None:
 
 
 @promise
+@covers(hv_vmx_vcpu_read_vmcs="BAD_ARGUMENT", hv_vmx_vcpu_write_vmcs="BAD_ARGUMENT")
 def fields_that_are_none_are_refused(engine: str) -> None:
     """4.8: unknown fields are HV_BAD_ARGUMENT; so are the EPT pointer on read and read-only fields on write."""
     with raw_guest("f4") as raw:
@@ -204,6 +215,7 @@ def an_interrupt_window_is_reason_7(engine: str) -> None:
 
 
 @promise
+@covers(hv_vmx_read_capability="SUCCESS")
 def the_monitor_trap_follows_one_instruction(engine: str) -> None:
     """4.26: with the flag, each run is one instruction and exits with reason 37, RIP past it."""
     with raw_guest("40 40 f4") as raw:

@@ -6,7 +6,7 @@ import struct
 from typing import Final
 
 from ..framework import intel as hv
-from ._promise import promise
+from ._promise import covers, promise
 from .guest import CODE, RawGuest, fails, raw_guest
 
 TABLES: Final = 0x9000
@@ -208,6 +208,7 @@ def cr8_exits_by_its_controls(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_run="ERROR")
 def the_task_priority_has_a_threshold(engine: str) -> None:
     """4.16: with a TPR shadow, exit 43 behind the instruction that takes the priority below the threshold."""
     with raw_guest("440f22c0 f4") as raw:
@@ -296,6 +297,7 @@ def the_monitor_trap_stops_between_iterations(engine: str) -> None:
 
 
 @promise
+@covers(hv_tsc_clock="SUCCESS", hv_vmx_read_capability="SUCCESS")
 def the_preemption_timer_ends_a_run(engine: str) -> None:
     """4.20, 4.1: exit 52 when it has counted down; its value is saved only where the exit control says so."""
     with raw_guest("ebfe f4") as raw:
@@ -316,6 +318,7 @@ def the_preemption_timer_ends_a_run(engine: str) -> None:
 
 
 @promise
+@covers(hv_vmx_vcpu_set_apic_address="SUCCESS BAD_ARGUMENT")
 def the_apic_page_exits(engine: str) -> None:
     """4.33: accesses to the page of hv_vmx_vcpu_set_apic_address are exit 44 with offset and kind, by their control."""
     cases = (("a08030", 0x0080), ("a28030", 0x1080), ("e9fd1f", 0x2000))  # load, store, jmp 0x3000

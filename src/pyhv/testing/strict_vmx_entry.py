@@ -6,7 +6,7 @@ import struct
 from typing import Final
 
 from ..framework import intel as hv
-from ._promise import promise
+from ._promise import covers, promise
 from .guest import CODE, HOLE, RawGuest, fails, raw_guest
 from .strict_vmx import TABLES, long_mode, proc
 
@@ -161,6 +161,7 @@ _BAD_CONTROLS: Final = (
 
 
 @promise
+@covers(hv_vcpu_run="ERROR", hv_vcpu_vmx_status="SUCCESS")
 def controls_that_contradict_are_an_error(engine: str) -> None:
     """3.8, 4.25: HV_ERROR with the rule's name, ZF as VMX status, error 7; an event that was to be injected stays."""
     for writes, word in _BAD_CONTROLS:
@@ -237,6 +238,7 @@ def what_cannot_be_taken_is_not_injected(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_interrupt="SUCCESS")
 def a_kick_does_not_lose_the_event(engine: str) -> None:
     """3.3, 4.25: a vCPU kicked before it enters has taken the event when it leaves, in front of the handler."""
     with raw_guest("90 f4") as raw:
@@ -318,6 +320,7 @@ def an_iret_that_faults_has_opened_nmis(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_run_until="SUCCESS")
 def activity_states_wait(engine: str) -> None:
     """4.26: HLT, shutdown and wait-for-SIPI do not run; an NMI wakes the first two, the last takes none."""
     for state in (1, 2, 3):

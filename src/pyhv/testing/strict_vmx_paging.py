@@ -6,7 +6,7 @@ import struct
 from typing import Final
 
 from ..framework import intel as hv
-from ._promise import promise
+from ._promise import covers, promise
 from .guest import CODE, HOLE, RawGuest, raw_guest
 from .strict_vmx import TABLES, long_mode, proc2
 
@@ -112,6 +112,7 @@ def pdptes_that_are_not_in_memory_exit(engine: str) -> None:
 
 
 @promise
+@covers(hv_vmx_vcpu_set_apic_address="SUCCESS")
 def pdptes_on_the_apic_page_exit(engine: str) -> None:
     """4.33: as page tables there do."""
     with raw_guest("0f22d8 f4") as raw:
