@@ -9,10 +9,13 @@ from ..errors import BadArgument
 from .perm import Perm
 
 U64: Final = (1 << 64) - 1
+_PERMS: Final = tuple(Perm(number) for number in range(int(Perm.RWX) + 1))
 
 
 def integer(name: str, value: SupportsIndex, *, low: int = 0, high: int = U64) -> int:
     """`value` as an int from `low` to `high`. Raises BadArgument beyond, TypeError for what is not an integer."""
+    if type(value) is int and low <= value <= high:
+        return value  # what nearly every call gives
     try:
         number = index(value)
     except TypeError:
@@ -41,7 +44,10 @@ def page_range(
     at: SupportsIndex, size: SupportsIndex, *, page: int, gpa_bits: int, name: str = "gpa"
 ) -> tuple[int, int]:
     """A guest-physical range in whole pages, not empty, inside the address space of 2**`gpa_bits` bytes."""
-    start, length = aligned(name, at, page), aligned("size", size, page)
+    if type(at) is int and type(size) is int and at >= 0 and size > 0 and not (at | size) % page:
+        start, length = at, size
+    else:
+        start, length = aligned(name, at, page), aligned("size", size, page)
     if length == 0:
         raise BadArgument(f"size is 0; a range has at least one page of {page} bytes")
     if start + length > 1 << gpa_bits:
@@ -55,6 +61,6 @@ def page_range(
 def permission(value: SupportsIndex) -> Perm:
     """`value` as a Perm. Raises BadArgument for bits that have no meaning."""
     number = index(value)
-    if number & ~int(Perm.RWX):
+    if not 0 <= number < len(_PERMS):
         raise BadArgument(f"perm {_shown(number)} has bits beyond READ 1, WRITE 2 and EXEC 4")
-    return Perm(number)
+    return _PERMS[number]

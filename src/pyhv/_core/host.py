@@ -6,6 +6,7 @@ A range nobody has mapped, or that cannot be written, is found before a guest us
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, SupportsIndex
@@ -33,34 +34,46 @@ class HostRange:
 
 def parse_maps(text: str) -> list[HostRange]:
     """The ranges of a /proc/PID/maps, lowest first. Source: Linux, Documentation/filesystems/proc.rst."""
-    ranges = []
-    for line in text.splitlines():
-        bounds, rights, _ = line.split(" ", 2)
-        start, _, end = bounds.partition("-")
-        ranges.append(HostRange(int(start, 16), int(end, 16), rights[0] == "r", rights[1] == "w"))
-    return ranges
+    return [_range_of(line) for line in text.splitlines()]
 
 
-def require_mapped(address: int, size: int, perm: Perm) -> None:
+def _range_of(line: str) -> HostRange:
+    bounds, rights, _ = line.split(" ", 2)
+    start, _, end = bounds.partition("-")
+    return HostRange(int(start, 16), int(end, 16), rights[0] == "r", rights[1] == "w")
+
+
+def _end_of(line: str) -> int:
+    return int(line[line.index("-") + 1 : line.index(" ")], 16)
+
+
+def require_mapped(address: int, size: int, perm: Perm) -> Perm:
     """Check that this process has mapped `size` bytes at HVA `address` and may itself do what `perm` gives the guest.
 
-    Raises BadArgument where nobody has mapped something, Denied where host pages are not readable or not writable.
-    EXEC asks nothing of the host.
+    Returns all that it may do there, on every page. Raises BadArgument where nobody has mapped something, Denied where
+    host pages are not readable or not writable. EXEC asks nothing of the host.
     """
-    end, position = address + size, address
-    for entry in parse_maps(_MAPS.read_text()):
-        if entry.end <= position:
-            continue
+    end, position, rights = address + size, address, Perm.RWX
+    lines = _MAPS.read_text().splitlines()
+    for line in lines[bisect_right(lines, address, key=_end_of) :]:
+        entry = _range_of(line)
         if entry.start > position:
             break
         _require_rights(entry, position, perm)
+        rights &= _rights_of(entry)
         position = entry.end
         if position >= end:
-            return
+            return rights
     raise BadArgument(
         f"host memory {address:#x} to {end:#x}: nobody in this process has mapped {position:#x};"
         " map it first (mmap, hv_vm_allocate), or pass a buffer"
     )
+
+
+def _rights_of(entry: HostRange) -> Perm:
+    if not entry.readable:
+        return Perm.NONE
+    return Perm.RWX if entry.writable else Perm.RX
 
 
 def _require_rights(entry: HostRange, position: int, perm: Perm) -> None:

@@ -104,16 +104,24 @@ class Mapping(_silicon.HostMemory):
 
 
 class BorrowedRange:
-    """Host memory that was given as an address. Whoever gave it keeps it alive; `keep` is what we know of its owner."""
+    """Host memory that was given as an address. Whoever gave it keeps it alive; `keep` is what we know of its owner.
 
-    __slots__ = ("keep",)
+    What the process itself may do there is found out when it is mapped, as on a Mac: to look again whenever a page's
+    rights change would cost a look through all that the process has mapped.
+    """
+
+    __slots__ = ("_found", "keep")
 
     def __init__(self, keep: object = None) -> None:
         self.keep = keep
+        self._found: int | None = None  # rights that the process had on every page when it was mapped
 
     def require(self, host: int, size: int, perm: Perm) -> None:
         """The process has mapped it, with the rights that the guest is to have."""
-        require_mapped(host, size, perm)
+        if self._found is None:
+            self._found = int(require_mapped(host, size, perm))
+        elif int(perm) & ~self._found:
+            require_mapped(host, size, perm)
 
     def released(self) -> None:
         """Let go of the owner."""

@@ -97,23 +97,20 @@ class Notifiers:
     """Those of one VM. Any thread adds and removes; vCPUs look whenever an OUT has left the guest."""
 
     def __init__(self) -> None:
-        self._all: tuple[Notifier, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self._all)
+        self.all: tuple[Notifier, ...] = ()
 
     def add(self, notifier: Notifier) -> None:
         """Raises BadArgument, and HvError for one that is there already."""
         notifier.check()
-        if notifier in self._all:
+        if notifier in self.all:
             raise HvError(f"port {notifier.port:#x} has this very notifier already")
-        self._all += (notifier,)
+        self.all += (notifier,)
 
     def remove(self, notifier: Notifier) -> None:
         """Raises HvError where no notifier has these very arguments."""
-        if notifier not in self._all:
+        if notifier not in self.all:
             raise HvError(f"port {notifier.port:#x} has no notifier with these arguments")
-        self._all = tuple(one for one in self._all if one != notifier)
+        self.all = tuple(one for one in self.all if one != notifier)
 
     def consume(self, vcpu: VCpu) -> bool:
         """After an I/O exit in Apple's manner: whether a notifier took it. RIP is behind the OUT then."""
@@ -123,7 +120,7 @@ class Notifiers:
             return False
         port, size_bytes = how >> _PORT_SHIFT & 0xFFFF, (how & _SIZE_MASK) + 1
         value = engine.read_register(int(c.HV_X86_RAX)) & (1 << 8 * size_bytes) - 1
-        for notifier in self._all:
+        for notifier in self.all:
             if notifier.matches(port, size_bytes, value):
                 if not notifier.tell(port, size_bytes, value):
                     return False

@@ -7,8 +7,7 @@ unmapped, so no guest can reach memory that is gone.
 from __future__ import annotations
 
 import threading
-from bisect import bisect_right
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import Protocol, SupportsIndex
 
@@ -50,6 +49,7 @@ class AddressSpace:
         self._engine = engine
         self._page, self._gpa_bits = page_bytes, gpa_bits
         self._regions: list[Region] = []
+        self._starts: list[int] = []  # of the regions, in the same order: what is searched
         self._lock = threading.RLock()
 
     @property
@@ -81,7 +81,8 @@ class AddressSpace:
                 self._engine.map(start, host, length, int(rights))
             except MemoryError:
                 raise NoResources(f"the host has no memory for the page table of {length:#x} bytes") from None
-            self._regions.insert(self._position(start), Region(start, start + length, host, rights, owner))
+            position = bisect_right(self._starts, start)
+            self._put(position, position, [Region(start, start + length, host, rights, owner)])
 
     def unmap(self, at: SupportsIndex, size: SupportsIndex, owner: HostOwner | None = None) -> None:
         """Take away what is mapped in the range; holes are passed over. With `owner`, only what belongs to it.
@@ -118,17 +119,20 @@ class AddressSpace:
         memory that is read-only.
         """
         start, length = self.check(at, size)
-        rights = permission(perm)
+        end, rights = start + length, permission(perm)
         with self._lock:
-            found = list(self._within(start, start + length))
-            self._require_whole(start, start + length, found, owner)
-            parts = [region.part(max(region.start, start), min(region.end, start + length)) for region in found]
-            for part in parts:
-                part.owner.require(part.host, part.end - part.start, rights)
-            for region in found:
-                first, last = max(region.start, start), min(region.end, start + length)
+            found = self._within(start, end)
+            self._require_whole(start, end, found, owner)
+            parts = [(region, region.start if region.start > start else start) for region in found]
+            for region, first in parts:
+                region.owner.require(
+                    region.host + first - region.start, (region.end if region.end < end else end) - first, rights
+                )
+            for region, first in parts:
+                last = region.end if region.end < end else end
                 self._engine.protect(first, last - first, int(rights))
-                self._replace(region, first, last, rights)
+                if region.perm is not rights:
+                    self._replace(region, first, last, rights)
 
     def _require_whole(self, start: int, end: int, found: list[Region], owner: HostOwner | None) -> None:
         position = start
@@ -164,14 +168,14 @@ class AddressSpace:
             for region in self._regions:
                 self._engine.unmap(region.start, region.end - region.start)
             owners = {id(region.owner): region.owner for region in self._regions}
-            self._regions.clear()
+            self._put(0, len(self._regions), [])
             for owner in owners.values():
                 owner.released()
 
     def abandon(self) -> list[Region]:
         """Forget everything without touching the engine, and give back what was here. For the child of a fork."""
         self._lock = threading.RLock()
-        left, self._regions = self._regions, []
+        left, self._regions, self._starts = self._regions, [], []
         return left
 
     def regions(self) -> tuple[Region, ...]:
@@ -181,7 +185,7 @@ class AddressSpace:
 
     def _require_backed(self, start: int, length: int) -> list[Region]:
         """The regions behind a range of bytes. Raises Fault at the first byte without one."""
-        found = list(self._within(start, start + length))
+        found = self._within(start, start + length)
         position = start
         for region in found:
             if region.start > position:
@@ -191,20 +195,17 @@ class AddressSpace:
             raise Fault(f"gpa {position:#x} is not mapped (of {length} bytes at {start:#x})")
         return found
 
-    def _position(self, gpa: int) -> int:
-        return bisect_right(self._regions, gpa, key=lambda region: region.start)
+    def _within(self, start: int, end: int) -> list[Region]:
+        """The regions that share a byte with `start` … `end`, lowest first. Whoever asks holds the lock."""
+        first = bisect_right(self._starts, start)
+        if first and self._regions[first - 1].end > start:
+            first -= 1
+        return self._regions[first : bisect_left(self._starts, end, first)]
 
-    def _within(self, start: int, end: int) -> Iterator[Region]:
-        """The regions that share a byte with `start` … `end`, lowest first.
-
-        A copy, so the list may change meanwhile.
-        """
-        with self._lock:
-            first = self._position(start)
-            if first and self._regions[first - 1].end > start:
-                first -= 1
-            last = bisect_right(self._regions, end - 1, key=lambda region: region.start)
-            return iter(self._regions[first:last])
+    def _put(self, first: int, last: int, regions: list[Region]) -> None:
+        """Let these be at the places `first` … `last`."""
+        self._regions[first:last] = regions
+        self._starts[first:last] = [region.start for region in regions]
 
     def _replace(self, region: Region, first: int, last: int, perm: Perm | None) -> None:
         """Cut `first` … `last` out of a region; with `perm` it comes back with these rights."""
@@ -215,5 +216,5 @@ class AddressSpace:
             pieces.append(region.part(first, last, perm))
         if last < region.end:
             pieces.append(region.part(last, region.end))
-        position = self._regions.index(region)
-        self._regions[position : position + 1] = pieces
+        position = bisect_left(self._starts, region.start)
+        self._put(position, position + 1, pieces)

@@ -6,12 +6,10 @@ A token lives exactly as long as its thread, so an owner that has ended is told 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Final
 
-
-def _nothing() -> None:
-    """Where a reference would be."""
+if TYPE_CHECKING:
+    from .vcpu import VCpu
 
 
 class ThreadToken:
@@ -19,18 +17,27 @@ class ThreadToken:
 
     __slots__ = ("__weakref__", "name", "vcpu")
 
-    def __init__(self) -> None:
-        self.name = threading.current_thread().name
-        self.vcpu: Callable[[], Any] = _nothing  # the vCPU that this thread owns under strict rules: a weak reference
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.vcpu: VCpu | None = None  # the live vCPU that this thread owns, under strict rules
 
 
-_local = threading.local()
+_NOBODY: Final = ThreadToken("nobody")
+
+
+class _Here(threading.local):
+    """What is the calling thread's own."""
+
+    token: ThreadToken = _NOBODY
+
+
+here: Final = _Here()
+"""`here.token.vcpu` is the calling thread's vCPU, without a call: every function of Apple's begins with it."""
 
 
 def current() -> ThreadToken:
     """The token of the calling thread."""
-    try:
-        token: ThreadToken = _local.token
-    except AttributeError:
-        token = _local.token = ThreadToken()
+    token = here.token
+    if token is _NOBODY:
+        token = here.token = ThreadToken(threading.current_thread().name)
     return token

@@ -51,12 +51,14 @@ class VCpu:
         self.vm: Final = vm
         self.index: Final = index
         self.rules: Final = rules
+        self.has_interrupts: Final = vm.has_interrupts
         self.engine: EngineVcpu = engine
         self.regs: Final = Registers(engine)
         self._breakpoints: Breakpoints | None = None
         self._closed = False
         self._vmx_status: int | None = None
         self._space = vm.space
+        self._notifiers = vm.notifiers
         self.apic_pages: Final = ApicPages()
         self._owner: weakref.ref[threads.ThreadToken] | None = None
         for name in _STRAIGHT:
@@ -146,7 +148,7 @@ class VCpu:
         """
         try:
             reason = self.engine.run_raw(deadline_ns)
-            while reason == _IO and self.vm.notifiers and self.vm.notifiers.consume(self):
+            while reason == _IO and self._notifiers.all and self._notifiers.consume(self):
                 reason = self.engine.run_raw(deadline_ns)
             return reason
         except HvError as failed:
@@ -370,7 +372,7 @@ class VCpu:
     def own(self, token: threads.ThreadToken) -> None:
         """Bind it to the thread of `token`; strict rules only."""
         self._owner = weakref.ref(token)
-        token.vcpu = weakref.ref(self)
+        token.vcpu = self
 
     @property
     def orphaned(self) -> bool:
@@ -408,6 +410,9 @@ class VCpu:
     def shut(self, why: str, *, kick: bool = True) -> EngineVcpu:
         """Let every later use raise Closed, and kick a run in progress. Returns the engine's object, to wait for it."""
         engine, self._closed = self.engine, True
+        owner = self._owner() if self._owner is not None else None
+        if owner is not None and owner.vcpu is self:
+            owner.vcpu = None
         closed = ClosedEngine(f"vCPU {self.index} was {why}")
         engine.close(closed.reason, kick)
         self.engine = cast(EngineVcpu, closed)
@@ -427,12 +432,6 @@ class VCpu:
     def __repr__(self) -> str:
         what = "closed" if self._closed else "running" if self.engine.running else f"rip {self.regs.rip:#x}"
         return f"<VCpu {self.index}, {what}>"
-
-
-def own_vcpu_of_thread() -> VCpu | None:
-    """The live vCPU that the calling thread owns, under strict rules."""
-    mine: VCpu | None = threads.current().vcpu()
-    return None if mine is None or mine.closed else mine
 
 
 def _event(kind: int | None, default: Event) -> Event:

@@ -21,10 +21,10 @@ from .interrupts import Interrupts
 from .mapping import Mapping
 from .notifiers import Notifiers
 from .perm import Perm
-from .rules import RELAXED, Rules
+from .rules import RELAXED, STRICT, Rules
 from .space import AddressSpace
 from .spaces import Space, Spaces
-from .vcpu import VCpu, own_vcpu_of_thread
+from .vcpu import VCpu
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -58,6 +58,7 @@ class VirtualMachine:
         needs_soft = apic or ns_per_instruction > 0
         chosen = engine_for(rules, engine, "soft" if needs_soft else "")
         self.rules: Final = rules
+        self.chosen: Final = chosen
         self.engine_name: Final = chosen.name
         self.gpa_bits: Final = chosen.gpa_bits
         self.page_bytes: Final = chosen.page_bytes
@@ -209,9 +210,10 @@ class VirtualMachine:
         if not self.rules.bound_to_thread:
             return None
         token = threads.current()
-        held = own_vcpu_of_thread()
-        if held is not None:
-            raise Busy(f"this thread has vCPU {held.index} already, and a thread can have one; destroy that first")
+        if token.vcpu is not None:
+            raise Busy(
+                f"this thread has vCPU {token.vcpu.index} already, and a thread can have one; destroy that first"
+            )
         return token
 
     def vcpus(self) -> tuple[VCpu, ...]:
@@ -307,9 +309,15 @@ def engine_for(rules: Rules, engine: str | Engine | None = None, default: str = 
     return select.choose(engine, rules.default_engine or default)
 
 
+def sole_engine() -> Engine:
+    """The engine of the VM of the process, under strict rules; without one, that which a new VM would get."""
+    vm = _sole
+    return engine_for(STRICT) if vm is None or vm.closed else vm.chosen
+
+
 def sole_vm() -> VirtualMachine:
     """The VM of the process, under strict rules. Raises NoDevice when there is none."""
-    if _sole is None or _sole.closed:
+    if _sole is None or _sole._closed is not None:
         raise NoDevice("this process has no VM; hv_vm_create makes it")
     return _sole
 

@@ -12,13 +12,15 @@ from ..errors import HvError, HvReturn
 VARIABLE: Final = "PYHV_ERRORS"
 """`PYHV_ERRORS=1` in the environment: a call that fails says on stderr what was wrong; C sees only a code."""
 _telling: Final = os.environ.get(VARIABLE, "0") not in ("", "0")
+_BYTES: Final = (bytes, bytearray)
 _ffi: Any = None
+_buffer: Any = None
 
 
 def use(ffi: Any) -> None:
     """Of the library that was loaded: everything here works on its C types."""
-    global _ffi  # noqa: PLW0603 - one library a process
-    _ffi = ffi
+    global _ffi, _buffer
+    _ffi, _buffer = ffi, ffi.buffer
 
 
 def signed(code: int) -> int:
@@ -50,15 +52,15 @@ def array(pointer: Any, count: int) -> list[Any]:
 
 def content(pointer: Any, size_bytes: int | None = None) -> bytes:
     """The bytes behind a pointer, all of a structure where no size is given."""
-    return bytes(_ffi.buffer(pointer) if size_bytes is None else _ffi.buffer(pointer, size_bytes))
+    return bytes(_buffer(pointer) if size_bytes is None else _buffer(pointer, size_bytes))
 
 
 def fill(pointer: Any, value: int | bytes | bytearray | Iterable[Any], count: int | None = None) -> None:
     """Put bytes, an address, or `count` elements behind a pointer."""
-    if isinstance(value, int):
+    if isinstance(value, _BYTES):
+        _buffer(pointer, len(value))[:] = value
+    elif isinstance(value, int):
         pointer[0] = _ffi.cast("void *", value)
-    elif isinstance(value, bytes | bytearray):
-        _ffi.buffer(pointer, len(value))[:] = value
     else:
         for n, element in enumerate(value):
             if count is not None and n >= count:

@@ -65,7 +65,11 @@ def hv_vcpu_set_msr_access(vcpu: SupportsIndex, msr: SupportsIndex, flags: Suppo
 @implemented
 def hv_vcpu_read_msr(vcpu: SupportsIndex, msr: SupportsIndex) -> int:
     """The guest's value of an MSR. HV_BAD_ARGUMENT for one that the vCPU does not have."""
-    return own_vcpu(vcpu).msrs[integer("msr", msr, high=_U32)]
+    cpu = own_vcpu(vcpu)
+    try:
+        return cpu.engine.read_msr(msr)  # type: ignore[arg-type]  # what it cannot take is told below
+    except (KeyError, TypeError):
+        return cpu.msrs[integer("msr", msr, high=_U32)]
 
 
 @implemented
@@ -74,7 +78,11 @@ def hv_vcpu_write_msr(vcpu: SupportsIndex, msr: SupportsIndex, value: SupportsIn
 
     HV_BAD_ARGUMENT for one that the vCPU does not have, or a value it does not take.
     """
-    own_vcpu(vcpu).msrs[integer("msr", msr, high=_U32)] = value
+    cpu = own_vcpu(vcpu)
+    try:
+        cpu.engine.write_msr(msr, value)  # type: ignore[arg-type]  # what it cannot take is told below
+    except (KeyError, TypeError, ValueError):
+        cpu.msrs[integer("msr", msr, high=_U32)] = value
 
 
 @implemented

@@ -13,7 +13,9 @@ from ._process import any_vcpu, own_vcpu, the_vm
 from ._status import implemented
 
 _U32: Final = 0xFFFF_FFFF
+_FOREVER: Final = int(c.HV_DEADLINE_FOREVER)
 _LEGACY_AREA: Final = 512  # of an XSAVE image: what FXSAVE writes
+_MOST: Final = 1 << 20
 
 
 @implemented
@@ -46,7 +48,7 @@ def hv_vcpu_run(vcpu: SupportsIndex) -> None:
     HV_UNSUPPORTED in a VM with HV_VM_ACCEL_APIC: that wants hv_vcpu_run_until.
     """
     cpu = own_vcpu(vcpu)
-    if cpu.vm.has_interrupts:
+    if cpu.has_interrupts:
         raise Unsupported("a VM with HV_VM_ACCEL_APIC is run by hv_vcpu_run_until(vcpu, HV_DEADLINE_FOREVER)")
     cpu.enter(None)
 
@@ -59,7 +61,7 @@ def hv_vcpu_run_until(vcpu: SupportsIndex, deadline: SupportsIndex) -> None:
     """
     cpu = own_vcpu(vcpu)
     moment = integer("deadline", deadline)
-    cpu.enter(None if moment == c.HV_DEADLINE_FOREVER else clock.of_mach(moment, cpu.vm.clock))
+    cpu.enter(None if moment == _FOREVER else clock.of_mach(moment, cpu.vm.clock))
 
 
 @implemented
@@ -72,9 +74,12 @@ def hv_vcpu_interrupt(vcpus: Sequence[SupportsIndex], vcpu_count: SupportsIndex 
     count = len(vcpus) if vcpu_count is None else integer("vcpu_count", vcpu_count, high=_U32)
     if count > len(vcpus):
         raise BadArgument(f"vcpu_count is {count}, but there are {len(vcpus)} ids")
+    if count == 1:
+        return any_vcpu(vcpus[0]).kick()
     the_vm()
     for cpu in [any_vcpu(vcpu) for vcpu in vcpus[:count]]:
         cpu.kick()
+    return None
 
 
 @implemented
@@ -154,11 +159,14 @@ def hv_vcpu_write_fpstate(vcpu: SupportsIndex, buffer: bytes | bytearray | memor
     """
     cpu, length = own_vcpu(vcpu), _fpstate_size(size)
     image = bytes(buffer)
-    if len(image) < length:
-        raise BadArgument(f"size is {length}, but the buffer holds {len(image)} bytes")
+    held = len(image)
+    if held < length:
+        raise BadArgument(f"size is {length}, but the buffer holds {held} bytes")
     current = cpu.engine.read_xsave()
-    cpu.engine.write_xsave(image[: min(length, len(current))] + current[length:])
+    whole = len(current)
+    given = image if held == length <= whole else image[: min(length, whole)]
+    cpu.engine.write_xsave(given + current[length:])
 
 
 def _fpstate_size(size: SupportsIndex) -> int:
-    return integer("size", size, low=_LEGACY_AREA, high=1 << 20)
+    return integer("size", size, low=_LEGACY_AREA, high=_MOST)

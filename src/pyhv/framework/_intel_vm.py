@@ -16,7 +16,7 @@ from ._status import implemented
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-_MITIGATIONS: Final = (
+_MITIGATIONS: Final = int(
     c.HV_VM_SPECIFY_MITIGATIONS
     | c.HV_VM_MITIGATION_A_ENABLE
     | c.HV_VM_MITIGATION_B_ENABLE
@@ -24,8 +24,9 @@ _MITIGATIONS: Final = (
     | c.HV_VM_MITIGATION_D_ENABLE
     | c.HV_VM_MITIGATION_E_ENABLE
 )
-_RIGHTS: Final = c.HV_MEMORY_READ | c.HV_MEMORY_WRITE | c.HV_MEMORY_EXEC
-_MORE_RIGHTS: Final = (
+_ACCEL_APIC: Final = int(c.HV_VM_ACCEL_APIC)
+_RIGHTS: Final = int(c.HV_MEMORY_READ | c.HV_MEMORY_WRITE | c.HV_MEMORY_EXEC)
+_MORE_RIGHTS: Final = int(
     c.HV_MEMORY_UEXEC
     | c.HV_MEMORY_MAXPROT
     | c.HV_MEMORY_MAXPROT_READ
@@ -38,12 +39,12 @@ _MORE_RIGHTS: Final = (
 def known_flags(flags: SupportsIndex, taken: int, refused: int, what: str) -> int:
     """`flags` with bits of `taken` only. Unsupported for those of `refused`, BadArgument for bits that mean nothing."""
     number = integer("flags", flags)
-    unknown = number & ~(int(taken) | int(refused))
+    if not number & ~taken:
+        return number
+    unknown = number & ~(taken | refused)
     if unknown:
         raise BadArgument(f"flags {number:#x} has bits that {what} does not know: {unknown:#x}")
-    if number & refused:
-        raise Unsupported(f"{what}: pyhv does not have the flags {number & refused:#x} yet")
-    return number
+    raise Unsupported(f"{what}: pyhv does not have the flags {number & refused:#x} yet")
 
 
 def rights_of(flags: SupportsIndex, what: str) -> int:
@@ -79,8 +80,8 @@ def hv_vm_create(flags: SupportsIndex) -> None:
     The mitigation bits are taken and change nothing: the software CPU does not speculate. HV_VM_ACCEL_APIC gives it
     interrupt controllers, and HLT waits inside hv_vcpu_run_until. Bits without a meaning are HV_BAD_ARGUMENT.
     """
-    known = known_flags(flags, _MITIGATIONS | c.HV_VM_ACCEL_APIC, 0, "hv_vm_create")
-    create(bool(known & c.HV_VM_ACCEL_APIC))
+    known = known_flags(flags, _MITIGATIONS | _ACCEL_APIC, 0, "hv_vm_create")
+    create(bool(known & _ACCEL_APIC))
 
 
 @implemented
@@ -110,7 +111,7 @@ def hv_vm_unmap(gpa: SupportsIndex, size: SupportsIndex) -> None:
 @implemented
 def hv_vm_protect(gpa: SupportsIndex, size: SupportsIndex, flags: SupportsIndex) -> None:
     """Change the guest's rights on whole mapped pages; 0 takes all. HV_ERROR when one of them is not mapped."""
-    the_vm().protect(at=gpa, size=size, perm=rights_of(flags, "hv_vm_protect"))
+    the_vm().space.protect(at=gpa, size=size, perm=rights_of(flags, "hv_vm_protect"))
 
 
 @implemented

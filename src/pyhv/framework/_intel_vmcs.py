@@ -12,7 +12,11 @@ from ._status import implemented
 
 _U32: Final = 0xFFFF_FFFF
 _WIDTHS: Final = (0xFFFF, U64, _U32, U64)  # by bits 14:13 of an encoding: 16 bits, 64, 32, natural
-_FIXED: Final = {Vmcs.GUEST_CR0: (Cap.CR0_FIXED0, Cap.CR0_FIXED1), Vmcs.GUEST_CR4: (Cap.CR4_FIXED0, Cap.CR4_FIXED1)}
+_CONTROLS: Final = {int(field): int(word) for field, word in CONTROL_WORDS.items()}
+_FIXED: Final[dict[int, tuple[int, int]]] = {
+    Vmcs.GUEST_CR0: (Cap.CR0_FIXED0, Cap.CR0_FIXED1),
+    Vmcs.GUEST_CR4: (Cap.CR4_FIXED0, Cap.CR4_FIXED1),
+}
 _CR0_MAY_BE_CLEAR: Final = 1 << 31 | 1  # PG and PE, with unrestricted guest
 _READ_ONLY: Final = 1  # bits 11:10 of an encoding: control, read-only, guest, host
 
@@ -52,15 +56,15 @@ def hv_vmx_vcpu_get_cap_write_vmcs(vcpu: SupportsIndex, field: SupportsIndex) ->
     """Which bits of a field must be set, and which may be. HV_BAD_ARGUMENT for a field that cannot be written."""
     cpu = own_vcpu(vcpu)
     number = integer("field", field, high=_U32)
-    cpu.read_vmcs(number)  # it exists
+    hv_vmx_vcpu_read_vmcs(vcpu, number)  # it exists
     if number >> 10 & 3 == _READ_ONLY:
         raise BadArgument(f"VMCS field {number:#x} is read-only")
     read = cpu.engine.capability
-    if number in CONTROL_WORDS:
-        word = read(CONTROL_WORDS[Vmcs(number)])
+    if number in _CONTROLS:
+        word = read(_CONTROLS[number])
         return CapWriteVmcs(word & _U32, word >> 32)
     if number in _FIXED:
-        zero, one = (read(cap) for cap in _FIXED[Vmcs(number)])
+        zero, one = (read(cap) for cap in _FIXED[number])
         return CapWriteVmcs(zero & ~_CR0_MAY_BE_CLEAR if number == Vmcs.GUEST_CR0 else zero, one)
     return CapWriteVmcs(0, _WIDTHS[number >> 13 & 3])
 

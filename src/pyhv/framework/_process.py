@@ -6,8 +6,9 @@ from typing import Final, SupportsIndex
 
 from .._core.checks import integer
 from .._core.rules import STRICT
-from .._core.vcpu import VCpu, own_vcpu_of_thread
-from .._core.vm import VirtualMachine, engine_for, sole_vm
+from .._core.threads import here
+from .._core.vcpu import VCpu
+from .._core.vm import VirtualMachine, sole_engine, sole_vm
 from ..errors import BadArgument
 
 _U32: Final = 0xFFFF_FFFF
@@ -20,27 +21,25 @@ def create(apic: bool) -> VirtualMachine:
 
 def max_vcpus() -> int:
     """The most vCPUs that a VM of this process can have."""
-    return engine_for(STRICT).max_vcpus
+    return sole_engine().max_vcpus
 
 
 def max_spaces() -> int:
     """The most address spaces that a VM of this process can have."""
-    return engine_for(STRICT).max_spaces
+    return sole_engine().max_spaces
 
 
 def page_bytes() -> int:
     """A host page."""
-    return engine_for(STRICT).page_bytes
+    return sole_engine().page_bytes
 
 
 def capability(word: int) -> int:
     """A VMX capability word of the engine; KeyError for none."""
-    return engine_for(STRICT).capability(word)
+    return sole_engine().capability(word)
 
 
-def the_vm() -> VirtualMachine:
-    """The VM of the process. Raises NoDevice when there is none."""
-    return sole_vm()
+the_vm = sole_vm
 
 
 def any_vcpu(vcpu: SupportsIndex) -> VCpu:
@@ -59,7 +58,7 @@ def any_vcpu(vcpu: SupportsIndex) -> VCpu:
 
 def own_vcpu(vcpu: SupportsIndex) -> VCpu:
     """A vCPU by id, for calls that only its thread may make. Raises NoDevice, BadArgument from another thread."""
-    mine = own_vcpu_of_thread()
+    mine = here.token.vcpu
     if mine is not None and mine.index is vcpu:  # small ints are themselves; whatever else gets here goes the long way
         return mine
     found = any_vcpu(vcpu)

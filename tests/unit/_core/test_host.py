@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pyhv import BadArgument, Denied, Perm
-from pyhv._core import host
+from pyhv._core import host, mapping
 
 PAGE = 4096
 MAPS = """\
@@ -60,3 +60,33 @@ def test_allocate_and_give_back() -> None:
     host.deallocate(address, 2 * PAGE)
     with pytest.raises(BadArgument, match="given back"):
         host.deallocate(address, 2 * PAGE)
+
+
+def test_what_was_mapped_is_not_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """hv_vm_protect, a page at a time, is how a client keeps a dirty log: it must not read all of /proc/self/maps."""
+    looks = []
+
+    def look(address: int, size: int, perm: Perm) -> Perm:
+        looks.append(perm)
+        return host.require_mapped(address, size, perm)
+
+    monkeypatch.setattr(mapping, "require_mapped", look)
+    with mmap.mmap(-1, 4 * PAGE) as block:
+        borrowed = mapping.BorrowedRange()
+        borrowed.require(_address(block), 4 * PAGE, Perm.READ)
+        for perm in (Perm.NONE, Perm.RWX, Perm.RX):
+            borrowed.require(_address(block) + PAGE, PAGE, perm)
+    assert looks == [Perm.READ]
+
+
+def test_rights_that_the_process_did_not_have_are_looked_up() -> None:
+    with mmap.mmap(-1, 2 * PAGE) as block:
+        address, libc = _address(block), ctypes.CDLL(None)
+        assert libc.mprotect(ctypes.c_void_p(address), PAGE, mmap.PROT_READ) == 0
+        borrowed = mapping.BorrowedRange()
+        borrowed.require(address, 2 * PAGE, Perm.RX)
+        borrowed.require(address + PAGE, PAGE, Perm.RW)
+        with pytest.raises(Denied, match="not writable"):
+            borrowed.require(address, PAGE, Perm.RW)
+        assert libc.mprotect(ctypes.c_void_p(address), PAGE, mmap.PROT_READ | mmap.PROT_WRITE) == 0
+        borrowed.require(address, PAGE, Perm.RW)
