@@ -1,6 +1,6 @@
 """`make bench`: every promise of bench/README.md, measured in one run.
 
-.venv/bin/python -m bench [--quick] [--json] [--engine soft] [--check]
+.venv/bin/python -m bench [--quick] [--json] [--engine soft|kvm] [--check]
 """
 
 from __future__ import annotations
@@ -13,38 +13,17 @@ import platform
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pyhv
+from pyhv.engines.select import ENGINES
 
-from . import guest, micro
+from . import guest, kvm, micro
+from .figures import Figure, at_least, at_most
 
 LEAK_LIMIT = 1 << 20  # bytes the process may grow over all rounds: noise of allocators, not a leak
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One measured number. `target` is what is promised (None: nothing), `met` whether it is kept."""
-
-    name: str
-    value: float
-    unit: str
-    target: str | None = None
-    met: bool | None = None
-
-
-def at_least(name: str, value: float, unit: str, target: float | None = None) -> Figure:
-    """A rate."""
-    if target is None:
-        return Figure(name, value, unit)
-    return Figure(name, value, unit, f">= {target:,.0f}", value >= target)
-
-
-def at_most(name: str, value: float, unit: str, target: float) -> Figure:
-    """A cost."""
-    return Figure(name, value, unit, f"<= {target:,.0f}", value <= target)
 
 
 FASTER_THAN_UNICORN = {"sieve", "fib", "matmul", "mandelbrot", "copy", "vector_copy"}
@@ -102,6 +81,12 @@ def measure_access(engine: str, quick: bool) -> Iterator[Figure]:
     yield at_least("mapping_copy", micro.mapping_bytes_per_second(engine) / 1e9, "GB/s")
 
 
+PARTS: dict[str, tuple[Callable[[str, bool], Iterator[Figure]], ...]] = {
+    "soft": (measure_exits, measure_lives, measure_access, measure_loops),
+    "kvm": (kvm.measure_exits, kvm.measure_lives, kvm.measure_loops),
+}
+
+
 def processor() -> str:
     """The host processor's own name."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -110,14 +95,14 @@ def processor() -> str:
     return platform.machine()
 
 
-def machine(engine: str) -> dict[str, object]:
+def machine(engines: list[str]) -> dict[str, object]:
     """What the figures hold for."""
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "pyhv": pyhv.__version__,
-        "engine": engine,
+        "engines": engines,
     }
 
 
@@ -127,8 +112,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
     parser.add_argument("--quick", action="store_true", help="fewer rounds: a look, not a measurement")
     parser.add_argument("--check", action="store_true", help="exit 1 when a promise is not kept")
-    parser.add_argument("--engine", default="soft", help="the engine to measure (default: soft)")
+    parser.add_argument("--engine", choices=sorted(PARTS), help="measure this engine only (default: each that works)")
     return parser.parse_args()
+
+
+def chosen(name: str | None) -> tuple[list[str], dict[str, str]]:
+    """The engines to measure, and those that do not work here with the reason; a named one has to work."""
+    status = {each: ENGINES[each].status() for each in ([name] if name else PARTS)}
+    left_out = {each: found.reason for each, found in status.items() if not found.works}
+    if name in left_out:
+        raise SystemExit(f"bench: the engine {name} does not work here: {left_out[name]}")
+    return [each for each in status if each not in left_out], left_out
 
 
 def show(figure: Figure) -> None:
@@ -141,15 +135,17 @@ def show(figure: Figure) -> None:
 def main() -> int:
     """The command."""
     options = arguments()
-    about = machine(options.engine)
+    names, left_out = chosen(options.engine)
+    about = machine(names) | ({"left_out": left_out} if left_out else {})
     if not options.json:
         print(", ".join(f"{key} {value}" for key, value in about.items()))
     figures = []
-    for measure in (measure_exits, measure_lives, measure_access, measure_loops):
-        for figure in measure(options.engine, options.quick):
-            figures.append(figure)
-            if not options.json:
-                show(figure)
+    for name in names:
+        for measure in PARTS[name]:
+            for figure in measure(name, options.quick):
+                figures.append(figure)
+                if not options.json:
+                    show(figure)
     if options.json:
         json.dump({"machine": about, "figures": [asdict(figure) for figure in figures]}, sys.stdout, indent=2)
         print()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
-from pyhv import Halted, Mapping, VCpu, VirtualMachine
+from pyhv import Halted, Mapping, PortOut, Segment, VCpu, VirtualMachine
 
 HERE = Path(__file__).parent
 # Code that needs no loader: no relocation, no calls to memset and the like.
@@ -77,7 +77,7 @@ class Guest:
     entries: dict[str, int]
 
     def prepare(self, function: str, memory: int, n: int) -> None:
-        """About to call a loop by the System V convention, with a HLT to return to."""
+        """About to call a loop by the System V convention, with a HLT to return to (at CPL 3 an OUT)."""
         regs = self.cpu.regs
         self.ram[STACK - 8 : STACK] = struct.pack("<Q", HALT)
         regs.rip, regs.rdi, regs.rsi, regs.rsp = self.entries[function], memory, n, STACK - 8
@@ -87,7 +87,7 @@ class Guest:
         regs = self.cpu.regs
         self.prepare(function, memory, n)
         stopped = self.cpu.run()
-        if not isinstance(stopped, Halted):
+        if not isinstance(stopped, Halted | PortOut):
             raise SystemExit(f"bench: {function} ended with {stopped} at RIP {regs.rip:#x}")
         return regs.rax
 
@@ -122,12 +122,12 @@ def has_sse2(cpu: VCpu) -> bool:
     return any(leaf.leaf == 1 and leaf.edx & SSE2 for leaf in cpu.cpuid)
 
 
-def page_tables() -> bytes:
+def page_tables(user: bool = False) -> bytes:
     """PML4, one PDPT, one page directory: the first GiB, identity, in 2 MiB pages."""
-    present_writable, large = 3, 0x80
-    pml4 = struct.pack("<Q", TABLES + 0x1000 | present_writable).ljust(0x1000, b"\0")
-    pdpt = struct.pack("<Q", TABLES + 0x2000 | present_writable).ljust(0x1000, b"\0")
-    return pml4 + pdpt + struct.pack("<512Q", *(i << 21 | present_writable | large for i in range(512)))
+    rights, large = 7 if user else 3, 0x80
+    pml4 = struct.pack("<Q", TABLES + 0x1000 | rights).ljust(0x1000, b"\0")
+    pdpt = struct.pack("<Q", TABLES + 0x2000 | rights).ljust(0x1000, b"\0")
+    return pml4 + pdpt + struct.pack("<512Q", *(i << 21 | rights | large for i in range(512)))
 
 
 def load(elf: Path, write: Callable[[int, bytes], None]) -> dict[str, int]:
@@ -142,18 +142,29 @@ def load(elf: Path, write: Callable[[int, bytes], None]) -> dict[str, int]:
 
 
 @contextmanager
-def long_mode_guest(elf: Path, engine: str) -> Iterator[Guest]:
-    """A guest with the loops loaded."""
+def long_mode_guest(elf: Path, engine: str, user: bool = False) -> Iterator[Guest]:
+    """A guest with the loops loaded; `user`: at CPL 3, with I/O privilege."""
     with VirtualMachine(engine=engine) as vm:
         ram = vm.map(at=0, size=RAM_BYTES)
-        tables = page_tables()
+        tables = page_tables(user)
         ram[TABLES : TABLES + len(tables)] = tables
-        ram[HALT] = 0xF4
+        ram[HALT : HALT + 2] = b"\xe6\x80" if user else b"\xf4\x90"
         entries = load(elf, vm.write)
         with vm.vcpu() as cpu:
             cpu.enter_long(TABLES)
             cpu.regs.cr4 = int(cpu.regs.cr4) | OSFXSR
+            if user:
+                enter_user(cpu)
             yield Guest(cpu, ram, entries)
+
+
+def enter_user(cpu: VCpu) -> None:
+    """From flat 64-bit code at CPL 0 to the same at CPL 3."""
+    segments = cpu.segments
+    segments.cs = Segment(0x0B, 0, 0xFFFF_FFFF, 0xA0FB)
+    for name in ("ss", "ds", "es"):
+        setattr(segments, name, Segment(0x13, 0, 0xFFFF_FFFF, 0xC0F3))
+    cpu.regs.rflags = cpu.regs.rflags.replace(iopl=3)
 
 
 def unicorn_run(elf: Path, loop: Loop, n: int) -> tuple[int, float] | None:
