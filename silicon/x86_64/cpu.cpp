@@ -50,6 +50,7 @@ void Cpu::reset_fresh() {
     cr4 = raw_ ? cr4::vmxe : 0;  // what VMX keeps at 1 is shown as a processor shows it
     xcr0 = 1;
     interruptibility = activity = 0;
+    init_blocked_ = false;
     for (unsigned n = 0; n < 6; ++n) dr[n] = 0;
     dr[6] = 0xffff0ff0;
     dr[7] = 0x400;

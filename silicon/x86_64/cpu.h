@@ -309,6 +309,7 @@ class Cpu : public CpuParts {
     bool take_messages(u32 seen);
     void init();
     void start_up(u8 vector);
+    void unblock_init();
     bool over(const RunLimits& limits);
     void set_exit(ExitKind kind, Reason reason);
     void next_epoch();
@@ -378,6 +379,7 @@ class Cpu : public CpuParts {
     void note_debug(const Event& event);
     bool steps_behind(u64 next_rip, unsigned old_cpl);
     void keep_traps(bool step);
+    void leave_step();
     void report_watchpoint();
     bool take_debug_traps();
     bool pass_breakpoints(bool& go_on);

@@ -85,6 +85,7 @@ class CpuParts : public CpuState {
     Event injected_;   // to deliver at the next boundary
     Event late_;       // raised by an instruction that is done: a task switch that faults in the new task, or is trapped
     std::atomic<u8> start_up_vector_{0};
+    bool init_blocked_ = false;  // an INIT has come while it waited for a start-up message
     Pieces pieces_;
     bool unanswered_ = false;
     bool posted_ = false;    // this attempt has already let a store out

@@ -177,6 +177,14 @@ void Cpu::keep_traps(bool step) {
     hits_ = 0;
 }
 
+// An exit while MOV SS blocks debug exceptions: the trap by EFLAGS.TF behind the next instruction is told as pending, as an
+// entry with that blocking wants it. Not where the exit is a debug exception itself.
+// Intel SDM vol. 3, "Saving Non-Register State"; "Checks on Guest Non-Register State".
+void Cpu::leave_step() {
+    const bool by_debug = exit.kind == ExitKind::Exception && (exit.interruption_info & 0xff) == vector_db;
+    if (rflags & flag::tf && !(plain_msrs[msr_debugctl] & debugctl_btf) && !by_debug) vmcs.pending_debug |= dr6::bs;
+}
+
 void Cpu::report_watchpoint() {
     set_exit(ExitKind::Watchpoint, Reason::MonitorTrap);
     exit.gva = watched_.linear;

@@ -11,7 +11,20 @@ namespace {
 
 // Intel SDM vol. 1, "XSAVE Header".
 constexpr size_t header_at = sizeof(FxState), header_bytes = 64;
-constexpr u64 x87_and_sse = 3;
+constexpr u64 x87_part = 1, sse_part = 2, x87_and_sse = x87_part | sse_part;
+
+// What XSTATE_BV leaves out is restored to its initial state; MXCSR always comes from the image.
+// Intel SDM vol. 1, "Standard Form of XRSTOR".
+void clear_parts(FxState& image, const u8* header) {
+    const FxState initial;
+    u64 present;
+    std::memcpy(&present, header, sizeof present);
+    if (!(present & x87_part)) {
+        std::memcpy(static_cast<void*>(&image), &initial, offsetof(FxState, mxcsr));
+        std::memcpy(image.st, initial.st, sizeof initial.st);
+    }
+    if (!(present & sse_part)) std::memcpy(image.xmm, initial.xmm, sizeof initial.xmm);
+}
 
 }  // namespace
 
@@ -77,10 +90,11 @@ const char* Cpu::xsave_problem(const u8* bytes, size_t size) {
     return header[2] ? "bytes 16 to 23 of the XSAVE header are not 0" : nullptr;
 }
 
-// What the image does not reach stays.
+// What the image does not reach stays; one without a header has both parts.
 void Cpu::set_xsave_image(const u8* bytes, size_t size) {
     FxState image = fx_image();
     std::memcpy(&image, bytes, std::min(size, sizeof image));
+    if (size >= header_at + header_bytes) clear_parts(image, bytes + header_at);
     set_fx_image(image);
     if (size > sizeof image) std::copy(bytes + sizeof image, bytes + std::min<size_t>(size, xsave_bytes), extended.begin());
 }

@@ -51,6 +51,7 @@ void Cpu::enter() {
     settle_pdptes();
     if (debug_armed_ || dr[7] & dr7::enables) arm_debug();
     if (vmcs.entry_info >> 31) inject_from_vmcs();
+    if (init_blocked_ && activity != activity_waits) unblock_init();
     borrow_float();
     next_epoch();  // the host may have written over code since the last run: blocks are compared before they run again
 }
@@ -60,6 +61,7 @@ void Cpu::leave() {
     return_float();
     injected_.pending = false;  // one that still waits stands in the VMCS, where it may be taken back
     rflags = all_rflags() | (std::exchange(repeating_, false) ? flag::rf : 0);
+    if (raw_ && interruptibility & 2) leave_step();
     if (raw_) vmcs.entry_controls = (vmcs.entry_controls & ~entry_control::ia32e) | (efer & efer::lma ? entry_control::ia32e : 0);
     clock_.execute(false);
     user_.inside.store(false, std::memory_order_seq_cst);

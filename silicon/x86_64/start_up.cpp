@@ -19,8 +19,9 @@ void Cpu::send_start_up(u8 vector) {
 }
 
 // Inside `run`, at a boundary. Of both at once INIT came first: a start-up before it would have had nobody who waits.
-// In Apple's manner, and without an interrupt controller of ours, both are exits and what they do is the client's: INIT but for one that waits for a start-up message
-// already, start-up only for such a one. True: leave. Intel SDM vol. 3, "Other Causes of VM Exits".
+// In Apple's manner, and without an interrupt controller of ours, both are exits and what they do is the client's: start-up
+// only for one that waits for it, INIT for all others; one that waits blocks INIT until it waits no more. True: leave.
+// Intel SDM vol. 3, "Other Causes of VM Exits".
 bool Cpu::take_messages(u32 seen) {
     const u32 taken = seen & request::init ? request::init : request::start_up;
     requests.fetch_and(~taken, std::memory_order_seq_cst);
@@ -31,8 +32,16 @@ bool Cpu::take_messages(u32 seen) {
         set_exit(ExitKind::Unnamed, taken == request::init ? Reason::Init : Reason::StartUp);
         exit.qualification = taken == request::init ? 0 : vector;
         return true;
+    } else if (taken == request::init) {
+        init_blocked_ = true;
     }
     return seen & ~taken & request::start_up ? take_messages(request::start_up) : false;
+}
+
+// At an entry: somebody outside has ended the wait.
+void Cpu::unblock_init() {
+    init_blocked_ = false;
+    send_init();
 }
 
 // As a reset, but caches, MSRs, the time-stamp counter, XCR0 and the x87 and SIMD state stay. The boot processor starts at

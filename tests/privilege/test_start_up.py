@@ -104,12 +104,30 @@ def test_in_apple_s_manner_both_are_exits(raw_vm: EngineVm) -> None:
     assert soon(raw) == START_UP
     assert raw.read_vmcs(Vmcs.EXIT_QUALIFICATION) == 0x9A
     assert (raw.read_vmcs(Vmcs.GUEST_ACTIVITY), raw.read_register(Reg.RIP)) == (3, 0)
-    raw.send_init()  # type: ignore[attr-defined]
-    assert soon(raw) == TIMER, "it is reset already"
     raw.kick()
     raw.send_start_up(8)  # type: ignore[attr-defined]
     assert soon(raw) == START_UP
     assert soon(raw) == KICKED, "a kick is not lost to another exit"
+
+
+def test_a_wait_for_a_start_up_message_blocks_init(raw_vm: EngineVm) -> None:
+    """SDM vol. 3C, "Other Causes of VM Exits": INIT is blocked while it waits, and comes once when it waits no more."""
+    raw = raw_vm.vcpu(0, True)
+    raw.write_register(Reg.CR0, 0x30)
+    raw.write_vmcs(Vmcs.GUEST_ACTIVITY, 3)
+
+    def soon() -> int:
+        return raw.run_raw(raw_vm.clock.now_ns + 2_000_000)
+
+    raw.send_init()  # type: ignore[attr-defined]
+    raw.send_init()  # type: ignore[attr-defined]
+    assert soon() == TIMER
+    raw.send_start_up(0x9A)  # type: ignore[attr-defined]
+    assert soon() == START_UP
+    assert soon() == TIMER
+    raw.write_vmcs(Vmcs.GUEST_ACTIVITY, 0)
+    assert (soon(), raw.read_register(Reg.RIP)) == (INIT, 0)
+    assert soon() == TIMER, "two are one, and it is taken"
 
 
 SHADOWS = {

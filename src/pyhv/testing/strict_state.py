@@ -99,6 +99,29 @@ def fpstate_is_an_xsave_image(engine: str) -> None:
 
 
 @promise
+@covers(hv_vcpu_read_fpstate="SUCCESS", hv_vcpu_write_fpstate="SUCCESS")
+def what_an_fpstate_leaves_out_is_initial(engine: str) -> None:
+    """4.13: a part whose bit of XSTATE_BV is clear comes back as after a reset, whatever its bytes are; MXCSR is taken.
+
+    SDM vol. 1, "Standard Form of XRSTOR".
+    """
+    with raw_guest("f4") as raw:
+        image = bytearray(hv.hv_vcpu_read_fpstate(raw.vcpu, 4096))
+        image[0:2] = b"\x7f\x02"  # FCW
+        image[32:42], image[160:176] = bytes(range(10)), bytes(range(16))
+        image[24:26] = b"\x80\x3f"  # MXCSR: round down
+        initial = {"x87": b"\x7f\x03" + bytes(10), "sse": bytes(16)}
+        loaded = {"x87": b"\x7f\x02" + bytes(range(10)), "sse": bytes(range(16))}
+        for present in (3, 0, 1, 3, 2):
+            image[512] = present
+            hv.hv_vcpu_write_fpstate(raw.vcpu, image, 4096)
+            now = hv.hv_vcpu_read_fpstate(raw.vcpu, 4096)
+            assert now[0:2] + now[32:42] == (loaded if present & 1 else initial)["x87"], present
+            assert now[160:176] == (loaded if present & 2 else initial)["sse"], present
+            assert now[24:26] == b"\x80\x3f"
+
+
+@promise
 @covers(hv_vcpu_read_fpstate="SUCCESS", hv_vcpu_write_fpstate="SUCCESS BAD_ARGUMENT")
 def an_fpstate_that_xrstor_refuses_is_refused(engine: str) -> None:
     """4.13: reserved bits of MXCSR, XSTATE_BV, XCOMP_BV and the header are HV_BAD_ARGUMENT, and nothing has changed.

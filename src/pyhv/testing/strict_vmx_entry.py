@@ -346,6 +346,32 @@ def a_pending_debug_exception_is_delivered(engine: str) -> None:
 
 
 @promise
+def an_exit_tells_the_step_that_waits(engine: str) -> None:
+    """4.26, 4.11: beside TF an exit behind or within a step has BS pending; the next run delivers it, once.
+
+    SDM vol. 3, "Saving Non-Register State".
+    """
+    with raw_guest("90 90 f4") as raw:
+        proc(raw, hv.CPU_BASED_MTF)
+        raw.set(hv.HV_X86_RFLAGS, 0x102)
+        assert raw.run() == hv.VMX_REASON_MTF
+        assert (raw.reg(hv.HV_X86_RIP), raw.read(hv.VMCS_GUEST_DEBUG_EXC)) == (CODE + 1, 1 << 14)
+        assert raw.run() == hv.VMX_REASON_EXC_NMI
+        assert (raw.reg(hv.HV_X86_RIP), raw.read(_INFO)) == (CODE + 1, 0x8000_0301)
+        assert (raw.read(hv.VMCS_RO_EXIT_QUALIFIC), raw.read(hv.VMCS_GUEST_DEBUG_EXC)) == (1 << 14, 0)
+    with raw_guest("8ed0 f4 90") as raw:  # mov ss, ax; hlt; nop: what the load holds back comes behind the next
+        raw.set(hv.HV_X86_RFLAGS, 0x102)
+        for _ in range(2):  # the second enters with the blocking, and must find BS beside TF
+            assert raw.run() == hv.VMX_REASON_HLT
+            assert (raw.reg(hv.HV_X86_RIP), raw.read(hv.VMCS_GUEST_INTERRUPTIBILITY)) == (CODE + 2, 2)
+            assert raw.read(hv.VMCS_GUEST_DEBUG_EXC) == 1 << 14
+        raw.set(hv.HV_X86_RIP, CODE + 3)
+        assert raw.run() == hv.VMX_REASON_EXC_NMI
+        assert (raw.reg(hv.HV_X86_RIP), raw.read(_INFO)) == (CODE + 4, 0x8000_0301)
+        assert (raw.read(hv.VMCS_GUEST_DEBUG_EXC), raw.read(hv.VMCS_GUEST_INTERRUPTIBILITY)) == (0, 0)
+
+
+@promise
 def a_monitor_trap_can_be_injected(engine: str) -> None:
     """4.26, 4.25: event type 7 exits with reason 37 before any instruction."""
     with raw_guest("90 f4") as raw:
