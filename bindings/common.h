@@ -23,5 +23,6 @@ void bind_interrupts(nb::module_& module);
 void bind_exits(nb::module_& module);
 void bind_cpu(nb::module_& module);
 void bind_disassemble(nb::module_& module);
+void bind_thread_life(nb::module_& module);
 
 }  // namespace binding

@@ -234,7 +234,7 @@ u64 read_msr(VcpuObject& vcpu, u32 msr) {
 void write_msr(VcpuObject& vcpu, u32 msr, u64 value) {
     u64 old = 0;
     if (!idle(vcpu).read_msr(msr, old)) throw nb::key_error("no such MSR");
-    if (!vcpu.cpu.write_msr(msr, value)) raise_error("BadArgument", "the MSR does not take this value");
+    if (!vcpu.cpu.write_msr(msr, value)) raise_error("BadArgument", "it has reserved bits, or is an address that is not canonical");
     vcpu.cpu.state_changed();
 }
 

@@ -9,4 +9,5 @@ NB_MODULE(_silicon, module) {
     binding::bind_exits(module);
     binding::bind_cpu(module);
     binding::bind_disassemble(module);
+    binding::bind_thread_life(module);
 }

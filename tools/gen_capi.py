@@ -66,7 +66,9 @@ def body(function: Function) -> Iterator[str]:
     """The lines within `try`."""
     pointers = [p for p in function.params if p.direction in ("in", "out", "inout")]
     for param in pointers:
-        yield f"if not {param.name}:"
+        elements = param.direction == "in" and is_counted(function, param) and not param.type.startswith("void")
+        needed = f"{function.lengths[param.name]} and " if elements else ""  # of no elements there is no address
+        yield f"if {needed}not {param.name}:"
         yield f'    return _null("{function.name}", "{param.name}")'
     states = [p for p in function.params if p.direction == "inout"]
     for param in states:

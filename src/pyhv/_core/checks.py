@@ -34,9 +34,8 @@ def aligned(name: str, value: SupportsIndex, page: int) -> int:
     number = integer(name, value)
     if number % page:
         below = number - number % page
-        raise BadArgument(
-            f"{name} {number:#x} is not a multiple of the page size {page}; {below:#x} or {below + page:#x} would do"
-        )
+        good = f"{below:#x} or {below + page:#x}" if below or name != "size" else f"{page:#x}"
+        raise BadArgument(f"{name} {number:#x} is not a multiple of the page size {page}; {good} would do")
     return number
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import TYPE_CHECKING, SupportsIndex
 
 from ..arch.x86_64.layouts import Efer
@@ -40,7 +41,7 @@ class Msrs:
         except KeyError:
             raise _unknown(msr) from None
         except ValueError as refused:
-            raise BadArgument(f"MSR {msr} does not take {int(value):#x}: {refused}") from None
+            raise BadArgument(f"MSR {_shown(msr)} does not take {index(value):#x}: {refused}") from None
 
     @property
     def efer(self) -> Efer:
@@ -86,5 +87,8 @@ def _number(msr: str | SupportsIndex) -> int:
 
 
 def _unknown(msr: str | SupportsIndex) -> BadArgument:
-    shown = msr if isinstance(msr, str) else f"{int(msr):#x}"
-    return BadArgument(f"this vCPU has no MSR {shown}")
+    return BadArgument(f"this vCPU has no MSR {_shown(msr)}")
+
+
+def _shown(msr: str | SupportsIndex) -> str:
+    return msr if isinstance(msr, str) else f"{index(msr):#x}"

@@ -1,6 +1,7 @@
 """Which thread is which.
 
-A token lives exactly as long as its thread, so an owner that has ended is told from a new thread with its number.
+A token belongs to one thread and to no later one with its number. It knows when that has ended; Python keeps the token
+of a thread that C made for longer.
 """
 
 from __future__ import annotations
@@ -8,18 +9,26 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
+from .. import _silicon
+
 if TYPE_CHECKING:
     from .vcpu import VCpu
 
 
 class ThreadToken:
-    """One thread of this process. Hold it weakly: it dies with the thread."""
+    """One thread of this process. Hold it weakly: it dies with the thread, or later."""
 
-    __slots__ = ("__weakref__", "name", "vcpu")
+    __slots__ = ("__weakref__", "_life", "name", "vcpu")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.vcpu: VCpu | None = None  # the live vCPU that this thread owns, under strict rules
+        self._life = _silicon.ThreadLife()
+
+    @property
+    def ended(self) -> bool:
+        """Whether its thread has ended."""
+        return self._life.over
 
 
 _NOBODY: Final = ThreadToken("nobody")

@@ -377,12 +377,16 @@ class VCpu:
     @property
     def orphaned(self) -> bool:
         """Whether it belonged to a thread, and that has ended."""
-        return self._owner is not None and self._owner() is None
+        return self._owner is not None and self._live_owner() is None
+
+    def _live_owner(self) -> threads.ThreadToken | None:
+        owner = self._owner() if self._owner is not None else None
+        return None if owner is None or owner.ended else owner
 
     def require_owner(self) -> None:
         """Raise BadArgument unless the calling thread owns it."""
         if self._owner is not None and self._owner() is not threads.current():
-            owner = self._owner()
+            owner = self._live_owner()
             who = f"thread {owner.name!r}" if owner else "a thread that has ended"
             raise BadArgument(
                 f"vCPU {self.index} belongs to {who}; only that thread may use it (any thread may interrupt it)"

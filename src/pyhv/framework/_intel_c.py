@@ -186,7 +186,7 @@ def hv_vcpu_run_until(vcpu, deadline):
 
 def hv_vcpu_interrupt(vcpus, vcpu_count):
     try:
-        if not vcpus:
+        if vcpu_count and not vcpus:
             return _null("hv_vcpu_interrupt", "vcpus")
         _f.hv_vcpu_interrupt(_array(vcpus, vcpu_count), vcpu_count)
         return 0
@@ -555,7 +555,7 @@ def hv_vcpu_apic_put_state(vcpu, state):
 
 def hv_vcpu_apic_lsc_enter_r32(vcpu, is_load, rip, ilen, cs, reg, uva, count):
     try:
-        if not uva:
+        if count and not uva:
             return _null("hv_vcpu_apic_lsc_enter_r32", "uva")
         _f.hv_vcpu_apic_lsc_enter_r32(vcpu, is_load, rip, ilen, cs, reg, _array(uva, count), count)
         return 0
@@ -565,7 +565,7 @@ def hv_vcpu_apic_lsc_enter_r32(vcpu, is_load, rip, ilen, cs, reg, uva, count):
 
 def hv_vcpu_apic_lsc_enter_imm32(vcpu, rip, ilen, cs, imm32, uva, count):
     try:
-        if not uva:
+        if count and not uva:
             return _null("hv_vcpu_apic_lsc_enter_imm32", "uva")
         _f.hv_vcpu_apic_lsc_enter_imm32(vcpu, rip, ilen, cs, imm32, _array(uva, count), count)
         return 0

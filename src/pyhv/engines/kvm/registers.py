@@ -214,7 +214,7 @@ class RegisterFile(NoApic, NoRaw):
             if read_msr(self.fd, msr) is None:
                 raise KeyError("no such MSR")
             if not write_msr(self.fd, msr, value):
-                raise BadArgument("the MSR does not take this value")
+                raise BadArgument("KVM refuses the value")
             return
         self.touch_all()
         self.twin.write_msr(msr, value)
