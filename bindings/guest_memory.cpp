@@ -2,6 +2,7 @@
 #include "silicon/mem/guest_memory.h"
 
 #include <cstring>
+#include <vector>
 
 #include "bindings/common.h"
 #include "silicon/clock.h"
@@ -85,11 +86,44 @@ void write(GuestMemory& memory, u64 gpa, nb::object data) {
             std::memcpy(host, static_cast<const u8*>(view.buf) + done, n);
             if (memory.entry(gpa + done).is_code()) memory.code_written(gpa + done, n);
         });
+        memory.mark_written(gpa, size);
     } catch (...) {
         PyBuffer_Release(&view);
         throw;
     }
     PyBuffer_Release(&view);
+}
+
+void log(GuestMemory& memory, u64 gpa, u64 size, bool on) {
+    check_range(gpa, size);
+    const nb::gil_scoped_release release;
+    memory.log(gpa, size, on);
+}
+
+// A bit a page, lowest first.
+nb::bytes take_written(GuestMemory& memory, u64 gpa, u64 size) {
+    check_range(gpa, size);
+    std::vector<u8> bitmap((size / silicon::page_bytes + 7) / 8);
+    {
+        const nb::gil_scoped_release release;
+        memory.take_written(gpa, size, bitmap.data());
+    }
+    return nb::bytes(bitmap.data(), bitmap.size());
+}
+
+void mark_written(GuestMemory& memory, u64 gpa, u64 size) {
+    if (gpa >= GuestMemory::gpa_end || size > GuestMemory::gpa_end - gpa) throw nb::value_error("the range ends beyond the guest-physical address space");
+    if (size) memory.mark_written(gpa, size);
+}
+
+void mark_pages(GuestMemory& memory, u64 gpa, nb::bytes bitmap) {
+    const auto* bits = static_cast<const u8*>(bitmap.data());
+    for (u64 n = 0; n < bitmap.size() * 8; ++n) {
+        if (bits[n / 8] == 0)
+            n |= 7;
+        else if (bits[n / 8] >> n % 8 & 1)
+            memory.mark_written(gpa + n * silicon::page_bytes, 1);
+    }
 }
 
 }  // namespace
@@ -106,6 +140,11 @@ void bind_guest_memory(nb::module_& module) {
                       .def("unmap", &unmap, nb::arg("gpa"), nb::arg("size"))
                       .def("protect", &protect, nb::arg("gpa"), nb::arg("size"), nb::arg("perm"))
                       .def("mapped_bytes", &GuestMemory::mapped_bytes, nb::arg("gpa"), nb::arg("size"))
+                      .def("log", &log, nb::arg("gpa"), nb::arg("size"), nb::arg("on"))
+                      .def("logged_pages", &GuestMemory::logged_pages, nb::arg("gpa"), nb::arg("size"))
+                      .def("take_written", &take_written, nb::arg("gpa"), nb::arg("size"))
+                      .def("mark_written", &mark_written, nb::arg("gpa"), nb::arg("size"))
+                      .def("mark_pages", &mark_pages, nb::arg("gpa"), nb::arg("bitmap"))
                       .def("lookup", &lookup, nb::arg("gpa"))
                       .def("read", &read, nb::arg("gpa"), nb::arg("size"))
                       .def("write", &write, nb::arg("gpa"), nb::arg("data"));

@@ -21,6 +21,10 @@ GuestMemory::Leaf& GuestMemory::make_leaf(u64 gpa) {
     return *leaf;
 }
 
+void GuestMemory::make_leaves(u64 gpa, u64 size) {
+    for (u64 at = gpa & ~((u64{1} << leaf_shift) - 1); at < gpa + size; at += u64{1} << leaf_shift) make_leaf(at);
+}
+
 void GuestMemory::LeafDeleter::operator()(Leaf* leaf) const { munmap(leaf, sizeof(Leaf)); }
 
 GuestMemory::GuestMemory() : top_(new std::atomic<Leaf*>[gpa_end >> leaf_shift]()) {}
@@ -56,13 +60,19 @@ void GuestMemory::wait_for(u64 generation, const MemoryUser* except) {
     }
 }
 
+// A page that is logged counts as written: its bytes are others now.
+void GuestMemory::map_page(std::atomic<u64>& page, u8* host, u8 perm) {
+    const u64 logged = page.load(std::memory_order_relaxed) & PageEntry::logged;
+    page.store(PageEntry::of(host, perm).bits() | logged, std::memory_order_release);
+}
+
 void GuestMemory::map(u64 gpa, u8* host, u64 size, u8 perm) {
     u64 generation;
     {
         const std::lock_guard hold(change_);
-        for (u64 at = gpa & ~((u64{1} << leaf_shift) - 1); at < gpa + size; at += u64{1} << leaf_shift) make_leaf(at);
+        make_leaves(gpa, size);
         for (u64 at = 0; at < size; at += page_bytes)
-            slot(gpa + at).store(PageEntry::of(host + at, perm).bits(), std::memory_order_release);
+            map_page(slot(gpa + at), host + at, perm);
         generation = announce();
     }
     wait_for(generation, nullptr);
@@ -73,7 +83,7 @@ void GuestMemory::unmap(u64 gpa, u64 size) {
     {
         const std::lock_guard hold(change_);
         for (u64 at = 0; at < size; at += page_bytes)
-            if (entry(gpa + at).is_mapped()) slot(gpa + at).store(0, std::memory_order_release);
+            if (entry(gpa + at).is_mapped()) slot(gpa + at).fetch_and(PageEntry::logged | PageEntry::clean, std::memory_order_release);
         generation = announce();
     }
     wait_for(generation, nullptr);

@@ -15,6 +15,8 @@ class PageEntry {
   public:
     static constexpr u64 present = 1, readable = 2, writable = 4, executable = 8;
     static constexpr u64 holds_code = 16;  // some vCPU has decoded instructions from it
+    static constexpr u64 logged = 32;      // stores to it are logged, whether it is mapped now or not
+    static constexpr u64 clean = 64;       // logged, and not written since the log was taken: no TLB has a write tag for it
     static constexpr u64 rights = readable | writable | executable;
 
     constexpr PageEntry(u64 bits = 0) : bits_(bits) {}
@@ -26,6 +28,7 @@ class PageEntry {
     bool can_execute() const { return bits_ & executable; }
     bool allows(Access access) const { return bits_ & (readable << static_cast<unsigned>(access)); }
     bool is_code() const { return bits_ & holds_code; }
+    bool is_clean() const { return bits_ & clean; }
     u8 perm() const { return static_cast<u8>((bits_ & rights) >> 1); }
     u8* host() const { return reinterpret_cast<u8*>(bits_ & ~page_offset_mask); }
     u64 bits() const { return bits_; }
@@ -62,6 +65,15 @@ class GuestMemory {
     void protect(u64 gpa, u64 size, u8 perm);
     u64 mapped_bytes(u64 gpa, u64 size) const;
 
+    // The dirty log (dirty_log.cpp). Whole pages below `gpa_end`, mapped or not; mapping one counts as a store to it.
+    // Every store after `log` returned is seen. A store that `take_written` does not report is reported next time, and what
+    // it reports is there to be read: it returns when no vCPU can store unseen any more.
+    void log(u64 gpa, u64 size, bool on);
+    u64 logged_pages(u64 gpa, u64 size) const;
+    void take_written(u64 gpa, u64 size, u8* bitmap);  // a bit a page, lowest first, of zeros
+    // Stores that somebody made by other ways; before such a store by a vCPU, after one by anybody else.
+    void mark_written(u64 gpa, u64 size);
+
     SILICON_INLINE PageEntry entry(u64 gpa) const {
         if (gpa >= gpa_end) return PageEntry{};
         const Leaf* leaf = top_[gpa >> leaf_shift].load(std::memory_order_acquire);
@@ -96,6 +108,8 @@ class GuestMemory {
     std::atomic<u64>& slot(u64 gpa);
     std::atomic<u64>& code_slot(u64 gpa);
     Leaf& make_leaf(u64 gpa);
+    void make_leaves(u64 gpa, u64 size);
+    static void map_page(std::atomic<u64>& page, u8* host, u8 perm);
     u64 announce();
     void wait_for(u64 generation, const MemoryUser* except);
 

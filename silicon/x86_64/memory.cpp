@@ -61,12 +61,16 @@ Cpu::Translated Cpu::reach_untimed(u64 at, Access access, Privilege as, unsigned
     }
     const Walk w = walk(at, access, as, false);
     if (!w.ok) return {};
-    const PageEntry page = memory_->entry(w.gpa);
+    PageEntry page = memory_->entry(w.gpa);
     Translated t;
     t.gpa = w.gpa;
     t.ok = true;
     if (!page.is_mapped() || on_apic_page(w.gpa) || on_unit_page(w.gpa)) [[unlikely]] return t;
     if (page.allows(access)) t.host = page.host() + (w.gpa & page_offset_mask);
+    if (access == Access::Write && page.is_clean()) [[unlikely]] {
+        if (t.host) memory_->mark_written(w.gpa, 1);
+        page = memory_->entry(w.gpa);
+    }
     if (as == by_cpl()) remember(at, access, t, w, page);
     return t;
 }
@@ -81,7 +85,7 @@ void Cpu::remember(u64 at, Access access, const Translated& t, const Walk& w, Pa
         if (t.host) e.fetch = tag;
     } else {
         if (page.can_read()) e.read = tag;
-        if (w.dirty && w.writable && page.can_write() && !page.is_code()) e.write = tag;
+        if (w.dirty && w.writable && page.can_write() && !page.is_code() && !page.is_clean()) e.write = tag;
     }
 }
 

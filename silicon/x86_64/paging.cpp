@@ -109,6 +109,7 @@ bool Cpu::mark_entries(Walk& w, u64 at, bool write) {
             ept_violation(step.place, at, Access::Write, true);
             return false;
         }
+        if (page.is_clean()) [[unlikely]] memory_->mark_written(step.place, step.bytes);
         u8* host = page.host() + (step.place & page_offset_mask);
         if (step.bytes == 8) {
             w.again = !swap_host<u64>(host, step.entry, step.entry | marks);

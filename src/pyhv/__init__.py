@@ -21,6 +21,8 @@ from ._core.controls import Controls as Controls
 from ._core.controls import ExitInfo as ExitInfo
 from ._core.cpuid import CpuidLeaf as CpuidLeaf
 from ._core.cpuid import default_cpuid as default_cpuid
+from ._core.dirty import DirtyLog as DirtyLog
+from ._core.dirty import DirtyPages as DirtyPages
 from ._core.interrupts import Interrupts as Interrupts
 from ._core.mapping import Mapping as Mapping
 from ._core.msrs import Msrs as Msrs
@@ -144,6 +146,8 @@ __all__ = [
     "Cpuid",
     "CrAccess",
     "DeadlinePassed",
+    "DirtyLog",
+    "DirtyPages",
     "DrAccess",
     "Exit",
     "Halted",

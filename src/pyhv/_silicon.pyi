@@ -52,6 +52,13 @@ class GuestMemory:
     def read(self, gpa: int, size: int) -> bytes: ...  # LookupError where a page is not mapped
     def write(self, gpa: int, data: Buffer) -> None: ...  # also what vCPUs decoded from there is dropped
 
+    # Which pages were written. A bitmap has a bit a page, lowest first.
+    def log(self, gpa: int, size: int, on: bool) -> None: ...
+    def logged_pages(self, gpa: int, size: int) -> int: ...
+    def take_written(self, gpa: int, size: int) -> bytes: ...  # since the last time, of pages that are logged
+    def mark_written(self, gpa: int, size: int) -> None: ...  # any bytes; not logged: nothing
+    def mark_pages(self, gpa: int, bitmap: bytes) -> None: ...
+
 class Interrupts:
     """I/O APIC, 8259 pair and messages of one VM. Any thread. States are Apple's structs without their version."""
 

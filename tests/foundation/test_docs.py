@@ -44,6 +44,12 @@ def test_the_tutorial_s_monitor_runs() -> None:
         exec(compile(block, "docs/tutorial-monitor.md", "exec"), namespace)
 
 
+def test_the_dirty_log_s_page_runs() -> None:
+    namespace: dict[str, object] = {"__name__": "dirty_log"}
+    for block in python_blocks(ROOT / "docs" / "dirty-log.md"):
+        exec(compile(block, "docs/dirty-log.md", "exec"), namespace)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_named_files_exist(page: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)

@@ -10,6 +10,7 @@ from .. import _silicon
 from ..addresses import GPA
 from ..errors import Closed, Denied, HvError, NoResources
 from .checks import integer, permission
+from .dirty import DirtyLog
 from .host import require_mapped
 from .perm import Perm
 from .space import AddressSpace
@@ -70,12 +71,20 @@ class Mapping(_silicon.HostMemory):
         length = whole - offset if size is None else size
         integer("offset", offset, high=whole)
         integer("size", length, high=whole - offset)
-        space = self._live_space()
-        if space is None or not self.mapped:
-            raise Closed(
-                f"the mapping at gpa {self._gpa:#x} was unmapped before this use; map it again with VirtualMachine.map"
-            )
+        space = self._require_space()
         space.protect(self._gpa + offset, length, permission(perm), self)
+
+    def dirty_log(self, *, offset: int = 0, size: int | None = None) -> DirtyLog:
+        """Log which pages are written, of all of it or of `size` bytes from `offset` on (whole pages).
+
+        What this side writes through the buffer is not counted: `VirtualMachine.mark_written` counts it. Raises
+        BadArgument, Unsupported, and Closed after `unmap()`.
+        """
+        length = self._size_bytes - offset if size is None else size
+        integer("offset", offset, high=self._size_bytes)
+        integer("size", length, high=self._size_bytes - offset)
+        space = self._require_space()
+        return space.logs.add(*space.check(self._gpa + offset, length))
 
     def unmap(self) -> None:
         """Take it away from the guest. Returns when no vCPU can touch it any more; twice is fine. Apple.
@@ -86,6 +95,14 @@ class Mapping(_silicon.HostMemory):
         if space is not None:
             space.unmap_owner(self._gpa, self._size_bytes, self)
         self._space = None
+
+    def _require_space(self) -> AddressSpace:
+        space = self._live_space()
+        if space is None or not self.mapped:
+            raise Closed(
+                f"the mapping at gpa {self._gpa:#x} was unmapped before this use; map it again with VirtualMachine.map"
+            )
+        return space
 
     def _live_space(self) -> AddressSpace | None:
         return self._space() if self._space is not None else None

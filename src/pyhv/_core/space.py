@@ -14,6 +14,7 @@ from typing import Protocol, SupportsIndex
 from ..engines.base import EngineSpace
 from ..errors import BadArgument, Fault, HvError, NoResources
 from .checks import integer, page_range, permission
+from .dirty import DirtyLogs
 from .perm import Perm
 
 
@@ -51,6 +52,7 @@ class AddressSpace:
         self._regions: list[Region] = []
         self._starts: list[int] = []  # of the regions, in the same order: what is searched
         self._lock = threading.RLock()
+        self.logs = DirtyLogs(engine.dirty_log, page_bytes)
 
     @property
     def page_bytes(self) -> int:
@@ -162,8 +164,14 @@ class AddressSpace:
                 part.owner.require(part.host, part.end - part.start, Perm.WRITE)
             self._engine.write(start, data)
 
+    def mark_written(self, gpa: SupportsIndex, size_bytes: SupportsIndex) -> None:
+        """Count a write in every dirty log of its pages. Raises BadArgument beyond the address space."""
+        first = integer("gpa", gpa, high=(1 << self._gpa_bits) - 1)
+        self.logs.mark(first, integer("size_bytes", size_bytes, low=1, high=(1 << self._gpa_bits) - first))
+
     def close(self) -> None:
         """Unmap everything and let go of the owners."""
+        self.logs.close()
         with self._lock:
             for region in self._regions:
                 self._engine.unmap(region.start, region.end - region.start)
@@ -175,6 +183,7 @@ class AddressSpace:
     def abandon(self) -> list[Region]:
         """Forget everything without touching the engine, and give back what was here. For the child of a fork."""
         self._lock = threading.RLock()
+        self.logs.close()
         left, self._regions, self._starts = self._regions, [], []
         return left
 

@@ -11,6 +11,7 @@ from ..arch.x86_64.vmcs import Vmcs
 from ..engines.base import EngineSpace
 from ..errors import BadArgument, Busy, Closed, NoResources
 from .checks import aligned, integer
+from .dirty import DirtyLog
 from .mapping import Mapping, allocated, of_buffer
 from .perm import Perm
 from .space import AddressSpace, HostOwner, Region
@@ -95,6 +96,15 @@ class Space:
     def write(self, gpa: SupportsIndex, data: Buffer) -> None:
         """Put bytes into this space, whatever the guest's own rights. Raises Fault (and writes nothing), Denied."""
         self._open().write(gpa, bytes(data))
+
+    def dirty_log(self, *, at: SupportsIndex, size: SupportsIndex) -> DirtyLog:
+        """Log which pages of a range are written, from now on; see `VirtualMachine.dirty_log`."""
+        regions = self._open()
+        return regions.logs.add(*regions.check(at, size))
+
+    def mark_written(self, gpa: SupportsIndex, size_bytes: SupportsIndex = 1) -> None:
+        """Count a write that went through a buffer; see `VirtualMachine.mark_written`."""
+        self._open().mark_written(gpa, size_bytes)
 
     def regions(self) -> tuple[Region, ...]:
         """What is mapped now, lowest first."""

@@ -16,6 +16,7 @@ from . import entitled, threads
 from .checks import integer
 from .closed import ClosedEngine
 from .cpuid import checked
+from .dirty import DirtyLog
 from .forks import after_fork_in_child, keep_for_good
 from .interrupts import Interrupts
 from .mapping import Mapping
@@ -138,6 +139,20 @@ class VirtualMachine:
         Raises Fault (and writes nothing), Denied.
         """
         self.space.write(gpa, data)
+
+    def dirty_log(self, *, at: SupportsIndex, size: SupportsIndex) -> DirtyLog:
+        """Log which pages of a range are written, from now on: `log.take()` gives them. Mapped or not, whole pages.
+
+        `Mapping.dirty_log` is the same for one mapping. Raises BadArgument, Unsupported for an engine that cannot.
+        """
+        return self.space.dirty_log(at=at, size=size)
+
+    def mark_written(self, gpa: SupportsIndex, size_bytes: SupportsIndex = 1) -> None:
+        """Say that bytes were written through a buffer, once they are: every dirty log of their pages counts it.
+
+        Costs next to nothing where there is none. `write()` says it by itself.
+        """
+        self.space.mark_written(gpa, size_bytes)
 
     @property
     def space(self) -> Space:

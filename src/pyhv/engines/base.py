@@ -126,6 +126,19 @@ class EngineInterrupts(Protocol):
     def set_bus_hz(self, hz: int) -> None: ...
 
 
+class EngineDirtyLog(Protocol):
+    """Which pages of one address space were written, a bit a page. Any thread.
+
+    Ranges are whole pages, mapped or not; mapping one counts as a store. `_core` starts and stops no page twice.
+    """
+
+    def start(self, gpa: int, size: int) -> None: ...  # every store after it is seen
+    def stop(self, gpa: int, size: int) -> None: ...
+    # Lowest bit first, and cleared: when it returns no vCPU stores unseen, and what it tells of can be read.
+    def take(self, gpa: int, size: int) -> bytes: ...
+    def mark(self, gpa: int, size: int) -> None: ...  # any bytes, once somebody has written them
+
+
 class EngineSpace(Protocol):
     """One guest-physical address space. Any thread."""
 
@@ -135,6 +148,8 @@ class EngineSpace(Protocol):
     def mapped_bytes(self, gpa: int, size: int) -> int: ...
     def read(self, gpa: int, size: int) -> bytes: ...
     def write(self, gpa: int, data: bytes) -> None: ...
+    @property
+    def dirty_log(self) -> EngineDirtyLog | None: ...  # None: this engine cannot; ask before relying on it
 
 
 class EngineVm(EngineSpace, Protocol):

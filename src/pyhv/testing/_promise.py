@@ -17,6 +17,7 @@ _MODULES: Final = (
     "answers",
     "running",
     "memory",
+    "dirty",
     "debugging",
     "events",
     "state",

@@ -27,7 +27,7 @@ class Dma:
     """Reads and writes of RAM; anything else raises BadAddress, wherever the address came from."""
 
     def __init__(self, vm: VirtualMachine, ram: Iterable[Mapping]) -> None:
-        self._write = vm.write
+        self._write, self._mark = vm.write, vm.space.mark_written
         self._banks = tuple(_Bank(mapping) for mapping in ram)
 
     def release(self) -> None:
@@ -59,12 +59,15 @@ class Dma:
         """A word that the guest watches, in one access. `gpa` is even."""
         bank = self._bank(gpa, 2)
         bank.words[gpa - bank.start >> 1] = value
+        self._mark(gpa, 2)
 
     def store_plain(self, gpa: int, data: bytes) -> None:
         """Bytes of a structure that is never code, without a look at the decoder."""
         bank = self._bank(gpa, len(data))
         at = gpa - bank.start
         bank.bytes[at : at + len(data)] = data
+        if data:
+            self._mark(gpa, len(data))
 
     def _bank(self, gpa: int, size_bytes: int) -> _Bank:
         for bank in self._banks:

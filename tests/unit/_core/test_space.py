@@ -18,6 +18,7 @@ class Notes:
 
     def __init__(self) -> None:
         self.pages: dict[int, tuple[int, int]] = {}
+        self.dirty_log = None
 
     def map(self, gpa: int, host: int, size: int, perm: int) -> None:
         for offset in range(0, size, PAGE):

@@ -18,6 +18,7 @@ def _request(direction: int, number: int, size: int = 0) -> int:
 # Structs.
 
 USER_MEMORY_REGION: Final = Struct("<IIQQQ")  # slot, flags, GPA, bytes, host address
+DIRTY_LOG: Final = Struct("<IxxxxQ")  # slot, address of the bitmap
 REGS: Final = Struct("<18Q")
 SEGMENT: Final = Struct("<QIH10B")  # base, limit, selector, type present dpl db s l g avl unusable padding
 TABLE: Final = Struct("<QH6x")
@@ -49,6 +50,7 @@ class Ioctl(IntEnum):
     GET_SUPPORTED_CPUID = _request(_READ | _WRITE, 0x05, 8)
 
     CREATE_VCPU = _request(0, 0x41)
+    GET_DIRTY_LOG = _request(_WRITE, 0x42, DIRTY_LOG.size)
     SET_USER_MEMORY_REGION = _request(_WRITE, 0x46, USER_MEMORY_REGION.size)
     SET_TSS_ADDR = _request(0, 0x47)
     SET_IDENTITY_MAP_ADDR = _request(_WRITE, 0x48, 8)
@@ -124,6 +126,7 @@ class Debug(IntFlag):
 
 
 QUIRK_FIX_HYPERCALL: Final = 1 << 5  # KVM writes its own hypercall instruction over the guest's
+MEM_LOG_DIRTY_PAGES: Final = 1
 MEM_READONLY: Final = 2
 CPUID_SIGNIFICANT_INDEX: Final = 1
 MSR_REASON_ALL: Final = 1 | 2 | 4  # kvm_run.msr.reason: invalid, unknown, filtered

@@ -7,8 +7,9 @@ access of the guest then comes to the engine, which looks at the table (`GuestMe
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from ctypes import addressof, create_string_buffer
+from dataclasses import dataclass, replace
 from fcntl import ioctl
 from typing import Final
 
@@ -17,7 +18,10 @@ from ...errors import NoResources
 from . import abi
 
 _READ, _WRITE, _EXEC = 1, 2, 4
-_SLOT_FLAGS: Final = {_READ | _WRITE | _EXEC: 0, _READ | _EXEC: abi.MEM_READONLY}
+_RWX: Final = _READ | _WRITE | _EXEC
+_SLOT_FLAGS: Final = {_RWX: 0, _READ | _EXEC: abi.MEM_READONLY}
+_LOG: Final = abi.MEM_LOG_DIRTY_PAGES
+_PAGE: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Piece:
     size: int
     perm: int
     slot: int | None
+    logged: bool = False  # by KVM too
 
     @property
     def end(self) -> int:
@@ -39,8 +44,9 @@ class Piece:
 class KvmMemory:
     """The guest-physical address space of one VM."""
 
-    def __init__(self, vm_fd: int, slots: int) -> None:
-        self._fd, self._most = vm_fd, slots
+    def __init__(self, vm_fd: int, slots: int, activity: Callable[[], object]) -> None:
+        """`activity`: equal at two moments when no vCPU was in KVM at and between them, else None at one of them."""
+        self._fd, self._most, self._activity = vm_fd, slots, activity
         self._pieces: list[Piece] = []
         self._free: list[int] = []
         self._used = 0
@@ -49,6 +55,7 @@ class KvmMemory:
         self.mapped_bytes = table.mapped_bytes
         self.read = table.read
         self.write = table.write
+        self.mark = table.mark_written
 
     def map(self, gpa: int, host: int, size: int, perm: int) -> None:
         """Back a range with host memory."""
@@ -72,6 +79,44 @@ class KvmMemory:
             self.table.protect(gpa, size, perm)
             for piece in self._cut(gpa, gpa + size):
                 self._add(piece.gpa, piece.host, piece.size, perm)
+
+    # The dirty log. Slots are logged by KVM, other stores (the twin's, write(), memory without a slot) by the table.
+
+    def start(self, gpa: int, size: int) -> None:
+        """Log a range."""
+        self._log(gpa, size, True)
+
+    def stop(self, gpa: int, size: int) -> None:
+        """No longer."""
+        self._log(gpa, size, False)
+
+    def _log(self, gpa: int, size: int, on: bool) -> None:
+        with self._lock:
+            self.table.log(gpa, size, on)
+            for piece in [piece for piece in self._pieces if piece.gpa < gpa + size and gpa < piece.end]:
+                logged = self._has_to_log(piece.perm, piece.gpa, piece.size)
+                if piece.slot is not None and logged != piece.logged:
+                    self._set(piece.slot, _LOG if logged else 0, piece.gpa, piece.size, piece.host)
+                    self._pieces[self._pieces.index(piece)] = replace(piece, logged=logged)
+
+    def take(self, gpa: int, size: int) -> bytes:
+        """The pages that were written, a bit each."""
+        with self._lock:
+            for piece in self._pieces:
+                if piece.gpa < gpa + size and gpa < piece.end:
+                    self._harvest(piece)
+            return self.table.take_written(gpa, size)
+
+    def _has_to_log(self, perm: int, gpa: int, size: int) -> bool:
+        return perm == _RWX and self.table.logged_pages(gpa, size) > 0
+
+    def _harvest(self, piece: Piece) -> None:
+        """What KVM has logged goes into the table."""
+        if not piece.logged:
+            return
+        bitmap = create_string_buffer(-(-piece.size // (64 * _PAGE)) * 8)
+        ioctl(self._fd, abi.Ioctl.GET_DIRTY_LOG, abi.DIRTY_LOG.pack(piece.slot, addressof(bitmap)))
+        self.table.mark_pages(piece.gpa, bitmap.raw)
 
     def load(self, gpa: int, size: int) -> bytes | None:
         """What an access without a slot reads; None where the guest may not, or nothing is mapped."""
@@ -101,17 +146,23 @@ class KvmMemory:
         return gone
 
     def _add(self, gpa: int, host: int, size: int, perm: int) -> None:
-        slot = None
+        slot, logged = None, False
         if perm in _SLOT_FLAGS:
             slot = self._take_slot()
-            self._set(slot, _SLOT_FLAGS[perm], gpa, size, host)
-        self._pieces.append(Piece(gpa, host, size, perm, slot))
+            logged = self._has_to_log(perm, gpa, size)
+            self._set(slot, _LOG if logged else _SLOT_FLAGS[perm], gpa, size, host)
+        self._pieces.append(Piece(gpa, host, size, perm, slot, logged))
 
     def _drop(self, piece: Piece) -> None:
         self._pieces.remove(piece)
-        if piece.slot is not None:
-            self._set(piece.slot, 0, piece.gpa, 0, piece.host)
-            self._free.append(piece.slot)
+        if piece.slot is None:
+            return
+        before = self._activity() if piece.logged else None
+        self._harvest(piece)
+        self._set(piece.slot, 0, piece.gpa, 0, piece.host)
+        self._free.append(piece.slot)
+        if piece.logged and (before is None or self._activity() != before):
+            self.table.mark_written(piece.gpa, piece.size)  # a log ends with its slot: what came last may not be in it
 
     def _take_slot(self) -> int:
         if self._free:

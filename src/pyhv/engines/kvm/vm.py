@@ -6,13 +6,13 @@ import ctypes
 import mmap
 import os
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fcntl import ioctl
 from typing import Final
 
 from ... import _silicon
 from ...errors import BadArgument, NoResources, Unsupported
-from ..base import EngineClock, EngineInterrupts, EngineSpace, EngineVcpu
+from ..base import EngineClock, EngineDirtyLog, EngineInterrupts, EngineSpace, EngineVcpu
 from . import abi
 from .abi import Cap, Ioctl
 from .memory import KvmMemory
@@ -74,7 +74,9 @@ class KvmVm:
         self._fd = fd = system.create_vm()
         self._fds = [fd]
         self._close = weakref.finalize(self, _close_all, self._fds)
-        self.memory = memory = KvmMemory(fd, system.slots)
+        self._vcpus: weakref.WeakSet[KvmVcpu] = weakref.WeakSet()
+        self.memory = memory = KvmMemory(fd, system.slots, _activity_of(self._vcpus))
+        self.dirty_log: EngineDirtyLog | None = memory
         self.map, self.unmap, self.protect = memory.map, memory.unmap, memory.protect
         self.mapped_bytes, self.read, self.write = memory.mapped_bytes, memory.read, memory.write
         self.interrupts: EngineInterrupts | None = None
@@ -104,6 +106,7 @@ class KvmVm:
         seat = self._seat()
         twin = _silicon.Cpu(self.memory.table, self._silicon_clock, index, False)
         vcpu = KvmVcpu(self, seat, twin)
+        self._vcpus.add(vcpu)
         vcpu.set_cpuid(self._system.common_cpuid(twin.get_cpuid()))
         write_msr(seat.fd, _TSC, self.clock.now_ns * self.clock.tsc_hz // 1_000_000_000)
         return vcpu
@@ -181,6 +184,16 @@ class KvmVm:
     def close(self) -> None:
         """The kernel frees it with the last file descriptor."""
         self._close()
+
+
+def _activity_of(vcpus: weakref.WeakSet[KvmVcpu]) -> Callable[[], object]:
+    """What changes when a vCPU enters KVM; None while one may be there."""
+
+    def activity() -> object:
+        now = [(vcpu.running, vcpu.exec_time_ns) for vcpu in list(vcpus)]
+        return None if any(running for running, _ in now) else sum(ran for _, ran in now)
+
+    return activity
 
 
 def _close_all(fds: list[int]) -> None:

@@ -7,7 +7,17 @@ from typing import ClassVar
 
 from ... import _silicon
 from ...arch.x86_64.vmcs import CAPABILITY_WORDS
-from ..base import EngineClock, EngineInterrupts, EngineSpace, EngineStatus, EngineVcpu, EngineVm
+from ..base import EngineClock, EngineDirtyLog, EngineInterrupts, EngineSpace, EngineStatus, EngineVcpu, EngineVm
+from ..memory_log import MemoryLog
+
+
+class SoftMemory(_silicon.GuestMemory):
+    """A guest-physical address space, which logs its stores itself."""
+
+    @property
+    def dirty_log(self) -> MemoryLog:
+        """Its log."""
+        return MemoryLog(self)
 
 
 class SoftVm:
@@ -19,17 +29,18 @@ class SoftVm:
         self.clock: EngineClock = clock
         self._interrupts = interrupts = _silicon.Interrupts() if apic else None
         self.interrupts: EngineInterrupts | None = interrupts
-        self._memory = memory = _silicon.GuestMemory()
+        self._memory = memory = SoftMemory()
         self.map = memory.map
         self.unmap = memory.unmap
         self.protect = memory.protect
         self.mapped_bytes = memory.mapped_bytes
         self.read = memory.read
         self.write = memory.write
+        self.dirty_log: EngineDirtyLog | None = memory.dirty_log
 
     def add_space(self) -> EngineSpace:
         """Another memory, for vCPUs that are sent there."""
-        return _silicon.GuestMemory()
+        return SoftMemory()
 
     def vcpu(self, index: int, raw: bool) -> EngineVcpu:
         """A fresh vCPU on this memory and clock."""
