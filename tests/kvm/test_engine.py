@@ -14,6 +14,7 @@ from pyhv import (
     MmioStore,
     MonitorTrap,
     MsrRead,
+    MsrWrite,
     Perm,
     PortIn,
     Shutdown,
@@ -24,7 +25,7 @@ from pyhv.engines import select
 from pyhv.engines.base import EngineStatus
 from pyhv.engines.kvm import KvmEngine
 from pyhv.engines.select import ENGINES
-from pyhv.errors import BadArgument, EngineUnavailable, Unsupported
+from pyhv.errors import BadArgument, EngineUnavailable, NoResources, Unsupported
 from pyhv.testing.guest import CODE, HOLE, guest, identity_tables, in_thread
 
 LOOP = "b96400 01c8 050700 40 e2f8 f4"  # mov cx,100; l: add ax,cx; add ax,7; inc ax; loop l; hlt
@@ -138,6 +139,38 @@ def test_an_msr_leaves_only_where_it_was_asked_for(kvm: str) -> None:
         g.cpu.answer(5)
         assert g.cpu.run() == Halted()
         assert g.cpu.regs.rax == 5
+
+
+def test_many_msrs_can_leave(kvm: str) -> None:
+    chosen = [0x10, *range(0x200, 0x2A0), *range(0xC000_0080, 0xC000_0104), 0xC001_0015]
+    with guest(kvm, "0f32 0f30 f4", msr_exits=chosen) as g:  # rdmsr; wrmsr; hlt
+        for msr in chosen[::7]:
+            g.cpu.regs.rip, g.cpu.regs.rcx = CODE, msr
+            assert g.cpu.run() == MsrRead(msr)
+            g.cpu.answer(0x5_0000_0006)
+            assert g.cpu.run() == MsrWrite(msr, 0x5_0000_0006)
+            g.cpu.answer()
+            assert g.cpu.run() == Halted()
+        g.cpu.regs.rip, g.cpu.regs.rcx = CODE, 0x277  # PAT lies among them
+        assert g.cpu.run() == MsrRead(0x277)
+        g.cpu.refuse()
+    with VirtualMachine(kvm) as vm, pytest.raises(NoResources, match="17 places"):
+        vm.vcpu(msr_exits=[n << 20 for n in range(17)])
+
+
+def test_an_msr_of_nobody_leaves_though_another_vcpu_chose_it(kvm: str) -> None:
+    nobody = 0x1234_5678
+    code = f"66b9{nobody.to_bytes(4, 'little').hex()} 0f32 f4"
+    with guest(kvm, code, msr_exits=True) as g, g.vm.vcpu(msr_exits=[nobody]):
+        assert g.cpu.run() == MsrRead(nobody)
+
+
+def test_an_msr_of_kvm_s_can_be_written_though_another_vcpu_chose_it(kvm: str) -> None:
+    code = "66b900020000 0f30 0f32 f4"  # IA32_MTRR_PHYSBASE0
+    with guest(kvm, code) as g, g.vm.vcpu(msr_exits=[0x200]):
+        g.cpu.regs.rax = 0x1000_0006
+        assert g.cpu.run() == Halted()
+        assert (g.cpu.regs.eax, g.cpu.regs.rip) == (0x1000_0006, CODE + 11)
 
 
 def test_stepping_ends_before_hlt_exits_and_counts_iterations(kvm: str) -> None:

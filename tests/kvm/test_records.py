@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 from pathlib import Path
@@ -27,6 +28,7 @@ from pyhv.addresses import GPA
 from pyhv.engines.kvm import abi, exits, system
 from pyhv.engines.kvm.abi import Why
 from pyhv.engines.kvm.exits import exit_of
+from pyhv.engines.kvm.msr_filter import packed
 from pyhv.exits import Exit
 
 STRUCTS = {
@@ -132,3 +134,18 @@ def test_a_guest_that_uses_all_ports_fills_no_memory() -> None:
         assert exit_of(_run(Why.MMIO, abi.MMIO.format, number, 0, 1, 0)) == MmioLoad(GPA(number), 1)
     assert len(exits._ports) <= 256
     assert len(exits._loads) <= 4096
+
+
+def test_chosen_msrs_are_packed_in_few_ranges() -> None:
+    choice = random.Random(3)
+    starts = [0, 0xC000_0000, 0xC001_0000]
+    chosen = {choice.choice(starts) + choice.randrange(0x1100) for _ in range(400)} | {0x4B56_4D00}
+    ranges = packed(chosen)
+    assert len(ranges) == 4  # 0, KVM's own, and the two beginning with 0xC000 that lie too far apart for one
+    left = set()
+    for first, count, bitmap in ranges:
+        assert len(bitmap) % 8 == 0 and len(bitmap) <= 0x600
+        assert count <= 8 * len(bitmap)
+        left |= {first + n for n in range(count) if not bitmap[n // 8] >> n % 8 & 1}
+    assert left == chosen
+    assert packed([]) == []

@@ -130,7 +130,6 @@ MEM_LOG_DIRTY_PAGES: Final = 1
 MEM_READONLY: Final = 2
 CPUID_SIGNIFICANT_INDEX: Final = 1
 MSR_REASON_ALL: Final = 1 | 2 | 4  # kvm_run.msr.reason: invalid, unknown, filtered
-MSR_FILTERED: Final = 4
 MSR_FILTER_BOTH: Final = 3  # reads and writes
 EVENTS_SHADOW: Final = 4  # kvm_vcpu_events.flags: interrupt.shadow holds
 EVENTS_NMI_PENDING: Final = 1

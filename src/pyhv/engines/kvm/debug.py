@@ -201,9 +201,7 @@ class Debugger(RegisterFile):
 
     def _answers(self, found: MsrRead | MsrWrite) -> bool:
         """An MSR that the twin has not: KVM's, or #GP."""
-        if found.msr in self._exiting_msrs:
-            return False
-        if read_msr(self.fd, found.msr) is None and self._unknown_exits:
+        if self.leaves_for(found.msr):
             return False
         try:
             if isinstance(found, MsrRead):

@@ -32,7 +32,6 @@ class Pending:
             self._at = _offset(run, _OFFSET_AT)[0]
         elif kind is MsrRead or kind is MsrWrite:
             self._at = abi.MSR_DATA_AT
-            self.msr_reason = abi.MSR.unpack_from(run, abi.UNION_AT)[1]
             run[abi.UNION_AT] = 0
         else:
             self.waits, self.posted = False, True

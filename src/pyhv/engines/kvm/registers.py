@@ -226,6 +226,12 @@ class RegisterFile(NoApic, NoRaw):
             return False
         return True
 
+    def leaves_for(self, msr: int) -> bool:
+        """Whether an access of the guest is an exit: it was chosen, or nobody has it and those were."""
+        if msr in self._exiting_msrs:
+            return True
+        return self._unknown_exits and not self._has_msr(msr) and read_msr(self.fd, msr) is None
+
     def msr_exits(self, msr: int, exits: bool) -> None:
         """Let accesses of one MSR leave, or not."""
         self._idle()

@@ -29,7 +29,7 @@ from ...exits import (
     PortOutMany,
     Unnamed,
 )
-from . import abi, timer
+from . import timer
 from .abi import Ioctl, Why
 from .debug import Debugger
 from .exits import exit_of
@@ -181,16 +181,14 @@ class KvmVcpu(Debugger):
         return True
 
     def _is_ours(self, found: MsrRead | MsrWrite) -> bool:
-        """An MSR that this vCPU does not leave for: the twin has it, or it is #GP."""
-        pending, twin = self._pending_exit(), self.twin
-        filtered = pending.msr_reason == abi.MSR_FILTERED
-        if found.msr in self._exiting_msrs or (self._unknown_exits and not filtered and not self._has_msr(found.msr)):
+        """An MSR that this vCPU does not leave for: somebody has it, or it is #GP."""
+        if self.leaves_for(found.msr):
             return False
+        pending = self._pending_exit()
         try:
             if isinstance(found, MsrRead):
                 pending.answer(self.read_own_msr(found.msr))
             else:
-                twin.read_msr(found.msr)
                 self.write_own_msr(found.msr, found.value)
                 pending.answer(None)
         except (KeyError, ValueError):

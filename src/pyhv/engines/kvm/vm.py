@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
 import weakref
@@ -16,6 +15,7 @@ from ..base import EngineClock, EngineDirtyLog, EngineInterrupts, EngineSpace, E
 from . import abi
 from .abi import Cap, Ioctl
 from .memory import KvmMemory
+from .msr_filter import set_filter
 from .probe import steps_user_code
 from .state import known_msrs, write_msr
 from .system import System
@@ -163,20 +163,9 @@ class KvmVm:
 
     def filter_msr(self, msr: int) -> None:
         """Let an MSR leave on every vCPU of the VM; those that did not ask for it answer it in the engine."""
-        if msr in self._filtered:
-            return
-        if len(self._filtered) == abi.MSR_FILTER_RANGES:
-            raise NoResources(
-                f"KVM lets {abi.MSR_FILTER_RANGES} chosen MSRs of a VM leave, and there are so many already"
-            )
-        self._filtered.add(msr)
-        bitmap = ctypes.create_string_buffer(8)  # nothing is allowed
-        ranges = [
-            abi.MSR_FILTER_RANGE.pack(abi.MSR_FILTER_BOTH, 1, number, ctypes.addressof(bitmap))
-            for number in sorted(self._filtered)
-        ]
-        image = (bytes(8) + b"".join(ranges)).ljust(abi.MSR_FILTER_BYTES, b"\0")
-        ioctl(self._fd, Ioctl.X86_SET_MSR_FILTER, image)
+        if msr not in self._filtered:
+            set_filter(self._fd, self._filtered | {msr})
+            self._filtered.add(msr)
 
     def _enable(self, cap: Cap, argument: int) -> None:
         ioctl(self._fd, Ioctl.ENABLE_CAP, abi.ENABLE_CAP.pack(cap, 0, argument, 0, 0, 0))
