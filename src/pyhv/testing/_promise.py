@@ -25,6 +25,7 @@ _MODULES: Final = (
     "strict_refusals",
     "strict_lifecycle",
     "strict_memory",
+    "strict_translation",
     "strict_running",
     "strict_vmcs",
     "strict_vmx",

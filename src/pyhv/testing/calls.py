@@ -5,6 +5,7 @@ A table has the arguments by name: behind the vCPU for those of a vCPU.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Callable
 from typing import Any, Final
@@ -12,6 +13,7 @@ from typing import Any, Final
 from ..framework import intel as hv
 
 PAGE: Final = 4096
+_MEMORY: Final = mmap.mmap(-1, PAGE)
 
 
 def _state(version: int, size: int) -> bytearray:
@@ -70,26 +72,34 @@ APIC_OWNER: Final[dict[str, tuple[Any, ...]]] = {
 }
 """As `OWNER`, in a VM with HV_VM_ACCEL_APIC."""
 
-ANY: Final[dict[str, tuple[Any, ...]]] = {
+LIFE: Final[dict[str, tuple[Any, ...]]] = {
     "hv_vm_destroy": (),
-    "hv_vm_map": (bytearray(PAGE), 0, PAGE, 7),
-    "hv_vm_unmap": (0, PAGE),
+    "hv_vcpu_create": (0,),
+}
+"""Functions that need a VM, for which it matters when and where they are called."""
+
+ANY: Final[dict[str, tuple[Any, ...]]] = {
+    "hv_vm_map": (_MEMORY, 0, PAGE, 7),
     "hv_vm_protect": (0, PAGE, 1),
+    "hv_vm_unmap": (0, PAGE),
+    "hv_vm_map_space": (0, _MEMORY, 0, PAGE, 7),
+    "hv_vm_protect_space": (0, 0, PAGE, 1),
+    "hv_vm_unmap_space": (0, 0, PAGE),
     "hv_vm_space_create": (),
     "hv_vm_space_destroy": (1,),
-    "hv_vm_map_space": (0, bytearray(PAGE), 0, PAGE, 7),
-    "hv_vm_unmap_space": (0, 0, PAGE),
-    "hv_vm_protect_space": (0, 0, PAGE, 1),
-    "hv_vcpu_create": (0,),
-    "hv_vcpu_interrupt": ([0], 1),
-    "hv_vm_sync_tsc": (0,),
     "hv_vm_add_pio_notifier": (0x60, 1, 0, 1, 0),
     "hv_vm_remove_pio_notifier": (0x60, 1, 0, 1, 0),
+    "hv_vm_sync_tsc": (0,),
+    "hv_vcpu_interrupt": ([0], 1),
 }
-"""Functions that any thread may call, and that need a VM."""
+"""Functions that any thread may call, in this order, in a VM with a vCPU."""
+
+APIC_LIFE: Final[dict[str, tuple[Any, ...]]] = {
+    "hv_vm_set_apic_bus_freq": (16_000_000,),
+}
+"""As `LIFE`, in a VM with HV_VM_ACCEL_APIC."""
 
 APIC_ANY: Final[dict[str, tuple[Any, ...]]] = {
-    "hv_vm_set_apic_bus_freq": (16_000_000,),
     "hv_vm_lapic_set_intr": (0, 0x41, 0),
     "hv_vm_lapic_msi": (0xFEE0_0000, 0x41),
     "hv_vm_send_ioapic_intr": (0x41,),

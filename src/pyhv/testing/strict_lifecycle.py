@@ -6,7 +6,8 @@ import os
 import threading
 
 from ..framework import intel as hv
-from ._promise import covers, promise
+from ._promise import covers, covers_each, promise
+from .calls import ANY, APIC_ANY, APIC_LIFE, call
 from .guest import fails, in_thread, raw_guest, strict_vm
 
 
@@ -69,6 +70,21 @@ def memory_calls_work_from_any_thread(engine: str) -> None:
     hv.hv_vcpu_destroy(vcpu)
     hv.hv_vm_deallocate(block, 4096)
     in_thread(hv.hv_vm_destroy)
+
+
+@promise
+@covers_each(ANY | APIC_ANY, "SUCCESS")
+def what_names_no_owner_works_from_any_thread(engine: str) -> None:
+    """1.6, 4.32: each of these calls in a thread that owns nothing, for a VM and a vCPU of another."""
+    with strict_vm(hv.HV_VM_ACCEL_APIC):
+        for name, arguments in APIC_LIFE.items():
+            in_thread(call(name, arguments))
+        vcpu = hv.hv_vcpu_create(hv.HV_VCPU_DEFAULT)
+        for name, arguments in (ANY | APIC_ANY).items():
+            in_thread(call(name, arguments))
+        hv.hv_vcpu_run_until(vcpu, 0)
+        assert hv.hv_vmx_vcpu_read_vmcs(vcpu, hv.VMCS_RO_EXIT_REASON) == hv.VMX_REASON_IRQ
+        hv.hv_vcpu_destroy(vcpu)
 
 
 @promise

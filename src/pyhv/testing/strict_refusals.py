@@ -12,7 +12,7 @@ from ..engines.base import EngineStatus
 from ..engines.soft import SoftEngine
 from ..framework import intel as hv
 from ._promise import covers, covers_each, framework_on, known, promise
-from .calls import ANY, APIC_ANY, APIC_OWNER, APIC_WRONG, OWNER, PAGE, call
+from .calls import ANY, APIC_ANY, APIC_LIFE, APIC_OWNER, APIC_WRONG, LIFE, OWNER, PAGE, call
 from .guest import CODE, fails, in_thread, raw_guest, strict_vm, thread, waiting
 
 _NOBODY: Final = 9
@@ -20,11 +20,11 @@ _ENTITLEMENTS: Final = "PYHV_ENTITLEMENTS"
 
 
 @promise
-@covers_each(ANY | APIC_ANY | OWNER | APIC_OWNER, "NO_DEVICE")
+@covers_each(LIFE | ANY | APIC_LIFE | APIC_ANY | OWNER | APIC_OWNER, "NO_DEVICE")
 @covers(hv_tsc_clock="SUCCESS")
 def without_a_vm_there_is_no_device(engine: str) -> None:
     """1.4, 6.4: whatever needs a VM is HV_NO_DEVICE when there is none."""
-    for name, arguments in (ANY | APIC_ANY).items():
+    for name, arguments in (LIFE | ANY | APIC_LIFE | APIC_ANY).items():
         fails(hv.HV_NO_DEVICE, call(name, arguments), "hv_vm_create")
     for name, arguments in (OWNER | APIC_OWNER).items():
         fails(hv.HV_NO_DEVICE, call(name, (0, *arguments)), "hv_vm_create")
@@ -62,11 +62,11 @@ def an_id_that_is_none_is_named(engine: str) -> None:
 
 
 @promise
-@covers_each(APIC_ANY | APIC_OWNER, "UNSUPPORTED")
+@covers_each(APIC_LIFE | APIC_ANY | APIC_OWNER, "UNSUPPORTED")
 def without_the_option_there_are_no_interrupt_controllers(engine: str) -> None:
     """4.32, 1.16: without HV_VM_ACCEL_APIC each call for them is HV_UNSUPPORTED, and the VM goes on."""
     with raw_guest("f4") as raw:
-        for name, arguments in APIC_ANY.items():
+        for name, arguments in (APIC_LIFE | APIC_ANY).items():
             fails(hv.HV_UNSUPPORTED, call(name, arguments), "interrupt controllers")
         for name, arguments in APIC_OWNER.items():
             fails(hv.HV_UNSUPPORTED, call(name, (raw.vcpu, *arguments)), "interrupt controllers")

@@ -9,6 +9,16 @@ from ._promise import covers, promise
 from .guest import CODE, fails, raw_guest
 
 U64 = (1 << 64) - 1
+# Intel SDM vol. 4, "Architectural MSRs"; those that the VMCS has a guest-state field for.
+_FIELD_MSRS = {
+    "EFER": 0xC000_0080,
+    "PAT": 0x277,
+    "SYSENTER_CS": 0x174,
+    "SYSENTER_EIP": 0x176,
+    "DEBUGCTL": 0x1D9,
+    "FS_BASE": 0xC000_0100,
+    "GS_BASE": 0xC000_0101,
+}
 
 
 @promise
@@ -76,6 +86,35 @@ def debug_registers_round_trip(engine: str) -> None:
         assert [raw.reg(hv.HV_X86_DR0 + number) for number in range(4)] == [0x1000, 0x2000, 0x3000, 0x4000]
         assert raw.reg(hv.HV_X86_DR6) == 0xFFFF_0FF0
         assert raw.reg(hv.HV_X86_DR7) == raw.read(hv.VMCS_GUEST_DR7) == 0x400
+
+
+@promise
+def debug_registers_are_the_guests(engine: str) -> None:
+    """4.11: what the guest loads the client reads, and the reverse; DR6 and DR7 keep their fixed bits."""
+    with raw_guest("660f23c0 660f23f3 660f23fb 660f21ca 660f21f1 f4") as raw:  # dr0=eax; dr6, dr7=ebx; edx=dr1; ecx=dr6
+        raw.set(hv.HV_X86_RAX, 0x1234)
+        raw.set(hv.HV_X86_RBX, 0)
+        raw.set(hv.HV_X86_DR1, 0x5678)
+        raw.set(hv.HV_X86_DR7, 0x401)
+        assert raw.run() == hv.VMX_REASON_HLT
+        assert (raw.reg(hv.HV_X86_DR0), raw.reg(hv.HV_X86_RDX)) == (0x1234, 0x5678)
+        assert raw.reg(hv.HV_X86_DR6) == raw.reg(hv.HV_X86_RCX) == 0xFFFF_0FF0
+        assert raw.reg(hv.HV_X86_DR7) == raw.read(hv.VMCS_GUEST_DR7) == 0x400
+
+
+@promise
+@covers(hv_vcpu_read_register="SUCCESS", hv_vcpu_write_register="SUCCESS")
+def xcr0_takes_what_the_host_has(engine: str) -> None:
+    """4.13: bits of XCR0 without a meaning here do not stick, x87 always does; the guest reads the same by XGETBV."""
+    with raw_guest("0f01d0 f4") as raw:
+        raw.write(hv.VMCS_GUEST_CR4, 0x4_2000)
+        for value, kept in ((3, 3), (1, 1), (1 << 62 | 3, 3), (0, 1)):
+            raw.set(hv.HV_X86_XCR0, value)
+            assert raw.reg(hv.HV_X86_XCR0) == kept, hex(value)
+            raw.set(hv.HV_X86_RCX, 0)
+            raw.set(hv.HV_X86_RIP, CODE)
+            assert raw.run() == hv.VMX_REASON_HLT
+            assert raw.reg(hv.HV_X86_RAX) == kept
 
 
 @promise
@@ -163,6 +202,20 @@ def msrs_exit_unless_native(engine: str) -> None:
         hv.hv_vcpu_enable_native_msr(raw.vcpu, hv.HV_MSR_IA32_LSTAR, False)
         raw.set(hv.HV_X86_RIP, CODE + 2)
         assert raw.run() == hv.VMX_REASON_RDMSR
+
+
+@promise
+def msrs_with_a_field_exit_too(engine: str) -> None:
+    """4.27: RDMSR of EFER, PAT, SYSENTER, DEBUGCTL and the bases exits like any other; the field has the value."""
+    with raw_guest("0f32") as raw:
+        for name in ("EFER", "PAT", "SYSENTER_CS", "SYSENTER_EIP", "DEBUGCTL", "FS_BASE", "GS_BASE"):
+            raw.set(hv.HV_X86_RCX, _FIELD_MSRS[name])
+            assert raw.run() == hv.VMX_REASON_RDMSR, name
+            assert raw.reg(hv.HV_X86_RIP) == CODE
+        raw.write(hv.VMCS_GUEST_IA32_PAT, 0x0606_0606_0606_0606)
+        raw.write(hv.VMCS_GUEST_FS_BASE, 0x5000)
+        assert hv.hv_vcpu_read_msr(raw.vcpu, _FIELD_MSRS["PAT"]) == 0x0606_0606_0606_0606
+        assert hv.hv_vcpu_read_msr(raw.vcpu, _FIELD_MSRS["FS_BASE"]) == 0x5000
 
 
 @promise

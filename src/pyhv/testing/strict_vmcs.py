@@ -6,7 +6,7 @@ import struct
 
 from ..framework import intel as hv
 from ._promise import covers, promise
-from .guest import CODE, fails, raw_guest
+from .guest import CODE, RawGuest, fails, raw_guest
 
 # What a widely used monitor needs to start: bits that can be 1, and bits that can be 0.
 CAN_BE_ONE = {
@@ -52,6 +52,15 @@ CAN_BE_ZERO = {
     hv.HV_VMX_CAP_ENTRY: hv.VMENTRY_SMM | hv.VMENTRY_DEACTIVATE_DUAL_MONITOR | hv.VMENTRY_GUEST_IA32E,
     hv.HV_VMX_CAP_EXIT: hv.VMEXIT_SAVE_VMX_TIMER | hv.VMEXIT_SAVE_EFER | hv.VMEXIT_LOAD_IA32_PERF_GLOBAL_CTRL,
 }
+# Optional beyond that: what every processor with VMX has, and clients turn on. Further bits have stopped old clients.
+ALSO_OPTIONAL = {
+    hv.HV_VMX_CAP_PROCBASED: hv.CPU_BASED_RDPMC,
+    hv.HV_VMX_CAP_ENTRY: hv.VMENTRY_LOAD_DBG_CONTROLS | hv.VMENTRY_LOAD_IA32_PAT,
+    hv.HV_VMX_CAP_EXIT: hv.VMEXIT_SAVE_DBG_CONTROLS
+    | hv.VMEXIT_ACK_INTR
+    | hv.VMEXIT_SAVE_IA32_PAT
+    | hv.VMEXIT_LOAD_IA32_PAT,
+}
 CONTROLS = {
     hv.HV_VMX_CAP_PINBASED: hv.VMCS_CTRL_PIN_BASED,
     hv.HV_VMX_CAP_PROCBASED: hv.VMCS_CTRL_CPU_BASED,
@@ -59,6 +68,25 @@ CONTROLS = {
     hv.HV_VMX_CAP_ENTRY: hv.VMCS_CTRL_VMENTRY_CONTROLS,
     hv.HV_VMX_CAP_EXIT: hv.VMCS_CTRL_VMEXIT_CONTROLS,
 }
+
+
+def _enter_long_mode(raw: RawGuest) -> None:
+    """64-bit code at `CODE`, with the smallest tables that do."""
+    raw.ram[0x9000:0x9008] = struct.pack("<Q", 0xA007)
+    raw.ram[0xA000:0xA008] = struct.pack("<Q", 0xB007)
+    raw.ram[0xB000:0xB008] = struct.pack("<Q", 0x87)
+    raw.control(hv.VMCS_CTRL_VMENTRY_CONTROLS, hv.HV_VMX_CAP_ENTRY, hv.VMENTRY_GUEST_IA32E | hv.VMENTRY_LOAD_EFER)
+    for field, value in (
+        (hv.VMCS_GUEST_IA32_EFER, 0x500),
+        (hv.VMCS_GUEST_CR3, 0x9000),
+        (hv.VMCS_GUEST_CR4, 0x2020),
+        (hv.VMCS_GUEST_CR0, 0x8000_0021),
+        (hv.VMCS_GUEST_CS_AR, 0xA09B),
+        (hv.VMCS_GUEST_TR_AR, 0x8B),
+        (hv.VMCS_GUEST_GDTR_LIMIT, 0),
+        (hv.VMCS_GUEST_IDTR_LIMIT, 0),
+    ):
+        raw.write(field, value)
 
 
 @promise
@@ -83,6 +111,16 @@ def the_controls_that_clients_need_are_there(engine: str) -> None:
     wrong = [f"{hv.hv_vmx_capability_t(word).name}: {bits:#x} cannot be 1" for word, bits in missing.items() if bits]
     wrong += [f"{hv.hv_vmx_capability_t(word).name}: {bits:#x} cannot be 0" for word, bits in stuck.items() if bits]
     assert wrong == []
+
+
+@promise
+@covers(hv_vmx_read_capability="SUCCESS")
+def no_bit_is_optional_without_need(engine: str) -> None:
+    """4.4: what is neither needed, nor left out, nor told here cannot be chosen."""
+    for word in CONTROLS:
+        value = hv.hv_vmx_read_capability(word)
+        known = int(CAN_BE_ONE.get(word, 0)) | int(CAN_BE_ZERO.get(word, 0)) | int(ALSO_OPTIONAL.get(word, 0))
+        assert (value >> 32) & ~value & 0xFFFF_FFFF & ~known == 0, hv.hv_vmx_capability_t(word).name
 
 
 @promise
@@ -117,6 +155,24 @@ def control_fields_read_back(engine: str) -> None:
 
 
 @promise
+@covers(hv_vmx_vcpu_get_cap_write_vmcs="SUCCESS")
+def what_may_be_written_is_told_bit_by_bit(engine: str) -> None:
+    """4.6: of CR0 and CR4 the fixed bits, but PE and PG, which the guest may choose; of plain fields the width."""
+    read = hv.hv_vmx_read_capability
+    with raw_guest("f4") as raw:
+        fixed = {
+            hv.VMCS_GUEST_CR0: (read(hv.HV_VMX_CAP_CR0_FIXED0) & ~0x8000_0001, read(hv.HV_VMX_CAP_CR0_FIXED1)),
+            hv.VMCS_GUEST_CR4: (read(hv.HV_VMX_CAP_CR4_FIXED0), read(hv.HV_VMX_CAP_CR4_FIXED1)),
+            hv.VMCS_GUEST_CS: (0, 0xFFFF),
+            hv.VMCS_GUEST_CS_LIMIT: (0, 0xFFFF_FFFF),
+            hv.VMCS_GUEST_RIP: (0, (1 << 64) - 1),
+        }
+        for field, bits in fixed.items():
+            assert hv.hv_vmx_vcpu_get_cap_write_vmcs(raw.vcpu, field) == bits, hv.vmcs_field(field).name
+        assert fixed[hv.VMCS_GUEST_CR4][0] & 0x2000
+
+
+@promise
 @covers(hv_vmx_vcpu_read_vmcs="SUCCESS", hv_vmx_vcpu_write_vmcs="SUCCESS")
 def guest_fields_read_back(engine: str) -> None:
     """4.7: plain guest-state fields give back exactly what was written."""
@@ -135,6 +191,9 @@ def guest_fields_read_back(engine: str) -> None:
         hv.VMCS_GUEST_IDTR_LIMIT: 0xFFF,
         hv.VMCS_GUEST_DR7: 0x400,
         hv.VMCS_GUEST_IA32_EFER: 0x500,
+        hv.VMCS_GUEST_IA32_PAT: 0x0606_0606_0606_0606,
+        hv.VMCS_GUEST_IA32_DEBUGCTL: 2,
+        hv.VMCS_CTRL_TSC_OFFSET: 0x1234_5678_9ABC_DEF0,
         hv.VMCS_GUEST_IA32_SYSENTER_CS: 0x10,
         hv.VMCS_GUEST_SYSENTER_ESP: 0xAAAA,
         hv.VMCS_GUEST_SYSENTER_EIP: 0xBBBB,
@@ -169,10 +228,13 @@ def fields_that_are_none_are_refused(engine: str) -> None:
 @promise
 def exceptions_exit_by_the_bitmap(engine: str) -> None:
     """4.19: reason 0 with valid, type and vector; RIP on the instruction, nothing pushed; #UD has a length."""
-    with raw_guest("0f0b") as raw:
-        assert raw.run() == hv.VMX_REASON_EXC_NMI
-        assert raw.read(hv.VMCS_RO_VMEXIT_IRQ_INFO) == 0x8000_0306
-        assert (raw.reg(hv.HV_X86_RIP), raw.reg(hv.HV_X86_RSP)) == (CODE, 0x8000)
+    for code in ("0f0b", "0f05"):  # ud2; syscall, which is none while EFER.SCE is 0: a client may do it and go on
+        with raw_guest(code) as raw:
+            _enter_long_mode(raw)
+            assert raw.run() == hv.VMX_REASON_EXC_NMI
+            assert raw.read(hv.VMCS_RO_VMEXIT_IRQ_INFO) == 0x8000_0306
+            assert raw.read(hv.VMCS_RO_VMEXIT_INSTR_LEN) == 2
+            assert (raw.reg(hv.HV_X86_RIP), raw.reg(hv.HV_X86_RSP)) == (CODE, 0x8000)
 
 
 @promise
@@ -236,21 +298,7 @@ def the_monitor_trap_follows_one_instruction(engine: str) -> None:
 def long_mode_can_be_entered(engine: str) -> None:
     """4.12: CR0 0x80000021, CR4 0x2020, EFER 0x500 with entry IA-32e, TR 0x8B, LDTR 0x10000, IDT and GDT limit 0."""
     with raw_guest("48b8efcdab8967452301 f4") as raw:  # mov rax, imm64; hlt
-        raw.ram[0x9000:0x9008] = struct.pack("<Q", 0xA007)
-        raw.ram[0xA000:0xA008] = struct.pack("<Q", 0xB007)
-        raw.ram[0xB000:0xB008] = struct.pack("<Q", 0x87)
-        raw.control(hv.VMCS_CTRL_VMENTRY_CONTROLS, hv.HV_VMX_CAP_ENTRY, hv.VMENTRY_GUEST_IA32E | hv.VMENTRY_LOAD_EFER)
-        for field, value in (
-            (hv.VMCS_GUEST_IA32_EFER, 0x500),
-            (hv.VMCS_GUEST_CR3, 0x9000),
-            (hv.VMCS_GUEST_CR4, 0x2020),
-            (hv.VMCS_GUEST_CR0, 0x8000_0021),
-            (hv.VMCS_GUEST_CS_AR, 0xA09B),
-            (hv.VMCS_GUEST_TR_AR, 0x8B),
-            (hv.VMCS_GUEST_GDTR_LIMIT, 0),
-            (hv.VMCS_GUEST_IDTR_LIMIT, 0),
-        ):
-            raw.write(field, value)
+        _enter_long_mode(raw)
         assert raw.run() == hv.VMX_REASON_HLT
         assert raw.reg(hv.HV_X86_RAX) == 0x0123_4567_89AB_CDEF
         assert (raw.reg(hv.HV_X86_CR0), raw.reg(hv.HV_X86_CR4)) == (0x8000_0021, 0x2020)
