@@ -18,8 +18,16 @@ from spec_api import Api, load  # noqa: E402
 
 START = """
 from _pyhv_hypervisor import ffi
-from pyhv.framework._library import start
-start(ffi)
+try:
+    from pyhv.framework._library import start
+    start(ffi)
+except BaseException as failed:  # else cffi would let every call return 0, which is HV_SUCCESS
+    import sys, traceback
+    traceback.print_exc()
+    print(f"libHypervisor: pyhv does not start with Python {sys.version.split()[0]} of {sys.base_prefix}, so every call"
+          " returns HV_ERROR; install pyhv with that Python once more", file=sys.stderr, flush=True)
+    for name, result in FAILURES:
+        ffi.def_extern(name=name)(lambda *_, result=result: result)
 """
 
 
@@ -41,11 +49,19 @@ def declarations(api: Api) -> str:
     return "\n".join(lines)
 
 
+def failures(api: Api) -> list[tuple[str, int]]:
+    """What each function returns where Python cannot do its part."""
+    error = next(enum.values["HV_ERROR"] for enum in api.enums if "HV_ERROR" in enum.values)
+    signed = error - (1 << 32) if error >> 31 else error
+    return [(function.name, signed if function.returns == "hv_return_t" else 0) for function in api.functions]
+
+
 def main(out: Path) -> None:
     ffi = cffi.FFI()
-    ffi.embedding_api(declarations(load("intel")))
+    api = load("intel")
+    ffi.embedding_api(declarations(api))
     ffi.set_source("_pyhv_hypervisor", "#include <stdbool.h>\n#include <Hypervisor/Hypervisor.h>")
-    ffi.embedding_init_code(START)
+    ffi.embedding_init_code(START.replace("FAILURES", repr(failures(api))))
     ffi.emit_c_code(str(out))
 
 
