@@ -29,6 +29,10 @@ class ShadowVmcs {
     bool grants(u64 encoding, bool write) const {
         return encoding <= last_encoding && (write ? writable_ : readable_).contains(u32(encoding));
     }
+    // What was written, whole fields by their encoding, and what was granted.
+    const std::map<u32, u64>& values() const { return values_; }
+    const std::set<u32>& readable() const { return readable_; }
+    const std::set<u32>& writable() const { return writable_; }
 
   private:
     static constexpr u32 high_half = 1, last_encoding = 0x7fff;

@@ -62,8 +62,8 @@ NAMES: Final = (*_PLAIN_FIELDS, *_CONTROL_FIELDS, *_MSR_FIELDS, *_VMCS_FIELDS, *
 """The names of a CpuState, in the order of its values."""
 
 _INDEX: Final = {name: position for position, name in enumerate(NAMES)}
-_MAGIC: Final = b"pyhvCPU\x03"
-_HEADER: Final = "<IIII"  # how many values; bytes of the XSAVE image, the unfinished instruction, the local APIC
+_MAGIC: Final = b"pyhvCPU\x04"
+_HEADER: Final = "<IIIII"  # how many values; bytes of each image, in the order of a CpuState's fields
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -71,17 +71,20 @@ class CpuState:
     """Registers, segments, control and debug registers, MSRs, PDPTEs, pending events and the XSAVE image of a vCPU.
 
     `unfinished` is what the instruction that RIP is on has been answered so far, where it is not done yet; an exit that
-    waited for its answer when the state was taken comes again. `apic` is the local APIC, empty where there is none.
+    waited for its answer when the state was taken comes again. `apic` is the local APIC, empty where there is none;
+    `granted` what Apple's functions gave the guest to reach without an exit: the shadow VMCS with its accesses, native
+    and managed MSRs.
 
     `state["rax"]`, `state["cs.base"]`; `replace(rip=…)`; `diff(other)`; `to_bytes()` and `from_bytes()`. The
-    time-stamp counter belongs to the VM's clock and is not in it; neither are CPUID and the VMCS controls, which are
-    configuration.
+    time-stamp counter belongs to the VM's clock and is not in it; neither are CPUID, the VMCS controls, the APIC page
+    and the address space it is in, which are configuration, partly of the VM.
     """
 
     values: tuple[int, ...]
     xsave: bytes
     unfinished: bytes = b""
     apic: bytes = b""
+    granted: bytes = b""
 
     def __post_init__(self) -> None:
         if len(self.values) != len(NAMES):
@@ -99,7 +102,7 @@ class CpuState:
         values = list(self.values)
         for name, value in {**(changes or {}), **more}.items():
             values[_position(name)] = integer(name, value)
-        return type(self)(tuple(values), self.xsave, self.unfinished, self.apic)
+        return type(self)(tuple(values), self.xsave, self.unfinished, self.apic, self.granted)
 
     def diff(self, other: CpuState) -> list[str]:
         """What differs, one line each: `rax: 0x1 -> 0x2`. Empty when the two are equal."""
@@ -107,15 +110,16 @@ class CpuState:
         lines = [f"{name}: {mine:#x} -> {theirs:#x}" for name, mine, theirs in pairs if mine != theirs]
         lines += _diff_bytes("xsave", self.xsave, other.xsave)
         lines += _diff_bytes("apic", self.apic, other.apic)
+        lines += _diff_bytes("granted", self.granted, other.granted)
         return lines + _diff_bytes("unfinished", self.unfinished, other.unfinished)
 
     def to_bytes(self) -> bytes:
         """A self-describing image: names, values, the XSAVE image and a checksum."""
-        sizes = (len(NAMES), len(self.xsave), len(self.unfinished), len(self.apic))
-        parts = [_MAGIC, struct.pack(_HEADER, *sizes)]
+        images = (self.xsave, self.unfinished, self.apic, self.granted)
+        parts = [_MAGIC, struct.pack(_HEADER, len(NAMES), *map(len, images))]
         for name, value in zip(NAMES, self.values, strict=True):
             parts.append(struct.pack("<B", len(name)) + name.encode() + struct.pack("<Q", value))
-        body = b"".join(parts) + self.xsave + self.unfinished + self.apic
+        body = b"".join(parts) + b"".join(images)
         return body + struct.pack("<I", zlib.crc32(body))
 
     @classmethod
@@ -173,7 +177,9 @@ def read_state(engine: EngineVcpu) -> CpuState:
     values += [engine.read_register(reg) for reg in _CONTROL_FIELDS.values()]
     values += [engine.read_msr(msr) for msr in _MSR_FIELDS.values()]
     values += [engine.read_vmcs(field) for field in (*_VMCS_FIELDS.values(), *_PDPTES.values())]
-    return CpuState(tuple(values), engine.read_xsave(), engine.read_unfinished(), engine.read_apic())
+    return CpuState(
+        tuple(values), engine.read_xsave(), engine.read_unfinished(), engine.read_apic(), engine.read_granted()
+    )
 
 
 def write_state(engine: EngineVcpu, state: CpuState) -> None:
@@ -204,5 +210,7 @@ def _write(engine: EngineVcpu, state: CpuState) -> None:
             write(number, state[name])
     if state.apic or engine.read_apic():
         engine.write_apic(state.apic)  # behind APIC_BASE: the mode decides what fits
+    if state.granted or engine.read_granted():
+        engine.write_granted(state.granted)
     engine.write_xsave(state.xsave)
     engine.write_unfinished(state.unfinished)  # last: a written RIP forgets it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from ...errors import Unsupported
+from ...errors import BadArgument, Unsupported
 
 
 class NoRaw:
@@ -29,6 +29,15 @@ class NoRaw:
     def set_msr_access(self, msr: int, flags: int) -> NoReturn:
         """Unsupported."""
         raise _none("managed MSRs")
+
+    def read_granted(self) -> bytes:
+        """Empty: nothing is granted."""
+        return b""
+
+    def write_granted(self, image: bytes) -> None:
+        """Only the state of nothing fits."""
+        if image:
+            raise BadArgument("this vCPU has no shadow VMCS and no native MSRs; one of hv_vcpu_create on soft has")
 
 
 def _none(what: str) -> Unsupported:
