@@ -404,6 +404,7 @@ void bind_cpu(nb::module_& module) {
         .def("stats", &stats);
     bind_state(cls);
     bind_vcpu_apic(cls);
+    bind_vcpu_outside(cls);
     bind_vcpu_vmx(cls);
     module.def("default_cpuid", [](bool apic) {
         CpuidTable table;

@@ -60,6 +60,7 @@ void write_state(Interrupts& hub, const nb::bytes& image) {
 void bind_interrupts(nb::module_& module) {
     nb::class_<Interrupts>(module, "Interrupts", nb::is_weak_referenceable(), "The interrupt controllers of one VM.")
         .def(nb::init<>())
+        .def_static("owns_port", &apic::PicPair::owns, nb::arg("port"))
         .def("set_irq", &Interrupts::set_irq, nb::arg("irq"), nb::arg("high"))
         .def("set_pin", &Interrupts::set_pin, nb::arg("pin"), nb::arg("high"))
         .def("set_pic_line", &Interrupts::set_pic_line, nb::arg("irq"), nb::arg("high"))

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "bindings/common.h"
+#include "bindings/thread_signal.h"
 #include "silicon/x86_64/cpu.h"
 #include "silicon/x86_64/interrupt_unit.h"
 
@@ -17,6 +18,7 @@ struct VcpuObject {
     }
     silicon::GuestMemory& home;  // the address space that it begins in
     nb::object space;            // keeps the one that it was moved to; `cpu` points into it, so it goes first
+    ThreadSignal outside;
     silicon::x86::Cpu cpu;
     std::atomic<bool> running{false};
     std::atomic<bool> closed{false};
@@ -27,6 +29,7 @@ void require_open(const VcpuObject& vcpu);
 silicon::x86::Cpu& idle(VcpuObject& vcpu);  // for what does not run the guest
 
 void bind_vcpu_apic(nb::class_<VcpuObject>& cls);
+void bind_vcpu_outside(nb::class_<VcpuObject>& cls);
 void bind_vcpu_vmx(nb::class_<VcpuObject>& cls);
 
 }  // namespace binding

@@ -65,6 +65,12 @@ class Cpu : public CpuParts {
     u64 idle_ns() const { return idle_ns_; }  // it waited within `run`
     InterruptUnit* unit() const { return unit_.get(); }  // null: there are no interrupt controllers
     void notify(u32 request);  // from any thread: bits of namespace request
+    // Where somebody else executes the instructions; outside.h, outside.cpp.
+    void run_outside(Interrupter* who);
+    u32 look_outside(u32 can, u64 task_priority);
+    void take_messages_outside();
+    void wait_outside(u64 deadline_ns, u64 most_ns);
+    u64 due_outside() const;  // when its APIC timer has something to do
     RunStats stats() const;
 
     ExitRecord exit;

@@ -24,6 +24,7 @@
 namespace silicon::x86 {
 
 class InterruptUnit;
+class Interrupter;
 
 class CpuParts : public CpuState {
   public:
@@ -98,7 +99,8 @@ class CpuParts : public CpuState {
     RunStats stats_;
     std::mutex wake_lock_;
     std::condition_variable wake_;
-    std::atomic<bool> sleeping_{false};
+    std::atomic<bool> sleeping_{false}, has_outside_{false};
+    Interrupter* outside_ = nullptr;  // under `wake_lock_`
     std::unique_ptr<InterruptUnit> unit_;
     static constexpr unsigned recent_blocks = 16;  // a power of 2
     RecentBlock recent_ring_[recent_blocks] = {};

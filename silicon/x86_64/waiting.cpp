@@ -4,6 +4,7 @@
 
 #include "silicon/x86_64/cpu.h"
 #include "silicon/x86_64/interrupt_unit.h"
+#include "silicon/x86_64/outside.h"
 
 namespace silicon::x86 {
 namespace {
@@ -12,11 +13,16 @@ constexpr u64 no_time = apic::no_time, most_sleep_ns = 1'000'000'000, turn_ns = 
 
 }  // namespace
 
+// Who sleeps looks before it goes on; who executes elsewhere is told.
 void Cpu::notify(u32 request) {
     requests.fetch_or(request, std::memory_order_seq_cst);
-    if (!sleeping_.load(std::memory_order_seq_cst)) return;
-    { const std::lock_guard hold(wake_lock_); }
-    wake_.notify_all();
+    if (sleeping_.load(std::memory_order_seq_cst)) {
+        { const std::lock_guard hold(wake_lock_); }
+        wake_.notify_all();
+    } else if (has_outside_.load(std::memory_order_seq_cst)) {
+        const std::lock_guard hold(wake_lock_);
+        if (outside_) outside_->interrupt();
+    }
 }
 
 void Cpu::sleep(u64 most_ns) {

@@ -1,4 +1,4 @@
-"""Machines of machine.py with one and two vCPUs, by the host's time and by counted time."""
+"""Machines of machine.py with one and two vCPUs, by the host's time on each engine, and by counted time."""
 
 from __future__ import annotations
 
@@ -8,24 +8,42 @@ from contextlib import contextmanager
 import pytest
 
 from pyhv import VirtualMachine
+from pyhv.engines.select import ENGINES
 
 from .machine import Machine, fill
 
+SLOW_PATIENCE = 20  # times as long: a KVM that is itself emulated
+WINDOW = "a KVM that emulates kernel code looks for an interrupt window at its next exit only"
+
 
 @contextmanager
-def make(assemble: Callable[[str, int, int], bytes], cpus: int, ns_per_instruction: float) -> Iterator[Machine]:
-    with VirtualMachine("soft", apic=True, ns_per_instruction=ns_per_instruction) as vm:
-        made = Machine(vm, vm.map(at=0, size=1 << 20), assemble)
+def make(
+    assemble: Callable[[str, int, int], bytes], cpus: int, ns_per_instruction: float, engine: str = "soft"
+) -> Iterator[Machine]:
+    status = ENGINES[engine].status()
+    if not status.works:
+        pytest.skip(f"the {engine} engine: {status.reason}")
+    with VirtualMachine(engine, apic=True, ns_per_instruction=ns_per_instruction) as vm:
+        made = Machine(vm, vm.map(at=0, size=1 << 20), assemble, 1 if status.fast else SLOW_PATIENCE)
         fill(made)
         for _ in range(cpus):
             made.add()
         yield made
 
 
+@pytest.fixture(params=["soft", "kvm"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Every engine with interrupt controllers."""
+    name = str(request.param)
+    if request.node.get_closest_marker("opens_a_window") and name == "kvm" and not ENGINES[name].status().fast:
+        pytest.skip(WINDOW)
+    return name
+
+
 @pytest.fixture
-def machine(assemble: Callable[[str, int, int], bytes]) -> Iterator[Machine]:
+def machine(assemble: Callable[[str, int, int], bytes], engine: str) -> Iterator[Machine]:
     """One vCPU."""
-    with make(assemble, 1, 0) as made:
+    with make(assemble, 1, 0, engine) as made:
         yield made
 
 
@@ -37,7 +55,7 @@ def counted(assemble: Callable[[str, int, int], bytes]) -> Iterator[Machine]:
 
 
 @pytest.fixture
-def two(assemble: Callable[[str, int, int], bytes]) -> Iterator[Machine]:
+def two(assemble: Callable[[str, int, int], bytes], engine: str) -> Iterator[Machine]:
     """Two vCPUs."""
-    with make(assemble, 2, 0) as made:
+    with make(assemble, 2, 0, engine) as made:
         yield made

@@ -51,6 +51,7 @@ class Machine:
     vm: VirtualMachine
     ram: Mapping
     assemble: Callable[[str, int, int], bytes]
+    patience: float = 1
     cpus: list[VCpu] = field(default_factory=list)
 
     def put(self, at: int, data: bytes) -> None:
@@ -128,7 +129,7 @@ class Machine:
 
     def idle(self, ms: float = 2, n: int = 0) -> None:
         """Run into HLT with interrupts on, and stay there."""
-        assert self.run(ms, n) == DeadlinePassed()
+        assert self.run(ms * self.patience, n) == DeadlinePassed()
         assert self.cpus[n].read_vmcs(0x4826) == 1, hex(self.cpus[n].regs.rip)
 
     def in_thread(self, n: int, ms: float = 5000) -> Running:

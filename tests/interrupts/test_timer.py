@@ -183,22 +183,22 @@ def test_a_deadline_comes_out_of_halt(machine: Machine) -> None:
 
 
 def test_halt_costs_nothing(machine: Machine) -> None:
-    """In HLT with a 100 Hz timer: under 3 % of a core, on the main thread and in another."""
+    """In HLT with a 100 Hz timer: under 3 % of a core (where KVM does not emulate), on the main thread and in another."""
     machine.code(count(PERIODIC, 10 * TICKS_PER_MS) + WAIT)
     machine.idle(5)
     before = time.thread_time()
-    machine.idle(500)
-    assert time.thread_time() - before < 0.015
+    assert machine.run(500) == DeadlinePassed()
+    assert time.thread_time() - before < 0.015 * machine.patience
     used: list[float] = []
 
     def run() -> None:
-        machine.idle(500)
+        assert machine.run(500) == DeadlinePassed()
         used.append(time.thread_time())
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    assert used[0] < 0.015
+    assert used[0] < 0.015 * machine.patience
     assert len(machine.log()) > 50
     assert machine.cpus[0].idle_time_ns > 900 * MS
 

@@ -56,8 +56,7 @@ class VirtualMachine:
         rules: Rules = RELAXED,
     ) -> None:
         entitled.require_hypervisor()
-        needs_soft = apic or ns_per_instruction > 0
-        chosen = engine_for(rules, engine, "soft" if needs_soft else "")
+        chosen = engine_for(rules, engine, "soft" if ns_per_instruction > 0 else "")
         self.rules: Final = rules
         self.chosen: Final = chosen
         self.engine_name: Final = chosen.name

@@ -62,8 +62,10 @@ class Ioctl(IntEnum):
     SET_REGS = _request(_WRITE, 0x82, REGS.size)
     GET_MSRS = _request(_READ | _WRITE, 0x88, 8)
     SET_MSRS = _request(_WRITE, 0x89, 8)
+    INTERRUPT = _request(_WRITE, 0x86, 4)
     SET_SIGNAL_MASK = _request(_WRITE, 0x8B, 4)
     SET_CPUID2 = _request(_WRITE, 0x90, 8)
+    NMI = _request(0, 0x9A)
     SET_GUEST_DEBUG = _request(_WRITE, 0x9B, GUEST_DEBUG.size)
     GET_VCPU_EVENTS = _request(_READ, 0x9F, EVENTS.size)
     SET_VCPU_EVENTS = _request(_WRITE, 0xA0, EVENTS.size)
@@ -82,6 +84,7 @@ class Cap(IntEnum):
     """What KVM_CHECK_EXTENSION is asked for."""
 
     USER_MEMORY = 3
+    USER_NMI = 22
     SET_GUEST_DEBUG = 23
     VCPU_EVENTS = 41
     DEBUGREGS = 50
@@ -110,6 +113,7 @@ class Why(IntEnum):
     SHUTDOWN = 8
     FAIL_ENTRY = 9
     INTR = 10
+    SET_TPR = 11
     INTERNAL_ERROR = 17
     SYSTEM_EVENT = 24
     X86_RDMSR = 29
@@ -140,7 +144,10 @@ SHADOW_MOV_SS, SHADOW_STI = 1, 2
 REQUEST_WINDOW_AT: Final = 0
 IMMEDIATE_EXIT_AT: Final = 1
 REASON_AT: Final = 8
+READY_FOR_INTERRUPT_AT: Final = 12
+IF_AT: Final = 13
 CR8_AT: Final = 16
+APIC_BASE_AT: Final = 24
 UNION_AT: Final = 32
 RECORD: Final = Struct("<I20x QQIB")  # from REASON_AT on: reason, then as in MMIO; two words of whatever else it is
 IO: Final = Struct("<BBHIQ")  # 0 in 1 out, bytes, port, count, offset of the data

@@ -117,6 +117,7 @@ class System:
 
     def __init__(self, fd: int, twin: _silicon.Cpu, msrs: tuple[int, ...], run: memoryview) -> None:
         self._fd, self._twin, self._msrs, self._run = fd, twin, msrs, run
+        self.apic_base: int | None = None  # None: as KVM has it
 
     def pull(self) -> None:
         """KVM → twin."""
@@ -162,7 +163,9 @@ class System:
         blocks += [abi.TABLE.pack(*(field(number) for number in fields)) for fields in _TABLES]
         controls = [register(reg) for reg in (Reg.CR0, Reg.CR2, Reg.CR3, Reg.CR4, Reg.TPR)]
         controls[4] >>= 4
-        efer, apic_base = field(Vmcs.GUEST_EFER), unpack_from("<Q", self._run, abi.CR8_AT + 8)[0]
+        efer, apic_base = field(Vmcs.GUEST_EFER), self.apic_base
+        if apic_base is None:
+            apic_base = unpack_from("<Q", self._run, abi.APIC_BASE_AT)[0]
         pae = controls[0] & _PG_PAE[0] and controls[3] & _PG_PAE[1] and not efer >> 10 & 1
         pdptes = [field(pdpte) for pdpte in _PDPTES] if pae else [0] * 4
         flags = abi.SREGS2_PDPTRS_VALID if pae else 0

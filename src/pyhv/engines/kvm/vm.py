@@ -14,6 +14,7 @@ from ...errors import BadArgument, NoResources, Unsupported
 from ..base import EngineClock, EngineDirtyLog, EngineInterrupts, EngineSpace, EngineVcpu
 from . import abi
 from .abi import Cap, Ioctl
+from .apic import FILTERED, ApicVcpu, without_tsc_deadline
 from .memory import KvmMemory
 from .msr_filter import set_filter
 from .probe import steps_user_code
@@ -69,7 +70,7 @@ class KvmClock:
 class KvmVm:
     """A VM."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, apic: bool = False) -> None:
         self._system = system
         self._fd = fd = system.create_vm()
         self._fds = [fd]
@@ -79,7 +80,8 @@ class KvmVm:
         self.dirty_log: EngineDirtyLog | None = memory
         self.map, self.unmap, self.protect = memory.map, memory.unmap, memory.protect
         self.mapped_bytes, self.read, self.write = memory.mapped_bytes, memory.read, memory.write
-        self.interrupts: EngineInterrupts | None = None
+        self._hub = _silicon.Interrupts() if apic else None
+        self.interrupts: EngineInterrupts | None = self._hub
         self.steps_are_trusted = False  # for whoever looks whether they can be
         self._silicon_clock = _silicon.Clock()
         self._next, self._parked = 0, list[Seat]()
@@ -92,6 +94,8 @@ class KvmVm:
         self._enable(Cap.X86_USER_SPACE_MSR, abi.MSR_REASON_ALL)
         if system.has(Cap.DISABLE_QUIRKS2) & abi.QUIRK_FIX_HYPERCALL:
             self._enable(Cap.DISABLE_QUIRKS2, abi.QUIRK_FIX_HYPERCALL)
+        for msr in FILTERED if apic else ():
+            self.filter_msr(msr)
 
     def add_space(self) -> EngineSpace:
         """There is one."""
@@ -104,10 +108,11 @@ class KvmVm:
         if raw:
             raise Unsupported("the kvm engine has no raw exits, which Apple's functions need; PYHV_ENGINE=soft has")
         seat = self._seat()
-        twin = _silicon.Cpu(self.memory.table, self._silicon_clock, index, False)
-        vcpu = KvmVcpu(self, seat, twin)
+        twin = _silicon.Cpu(self.memory.table, self._silicon_clock, index, False, self._hub)
+        vcpu = KvmVcpu(self, seat, twin) if self._hub is None else ApicVcpu(self, seat, twin)
         self._vcpus.add(vcpu)
-        vcpu.set_cpuid(self._system.common_cpuid(twin.get_cpuid()))
+        table = self._system.common_cpuid(twin.get_cpuid())
+        vcpu.set_cpuid(table if self._hub is None else without_tsc_deadline(table))
         write_msr(seat.fd, _TSC, self.clock.now_ns * self.clock.tsc_hz // 1_000_000_000)
         return vcpu
 
