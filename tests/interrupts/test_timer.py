@@ -183,7 +183,7 @@ def test_a_deadline_comes_out_of_halt(machine: Machine) -> None:
 
 
 def test_halt_costs_nothing(machine: Machine) -> None:
-    """In HLT with a 100 Hz timer: under 3 % of a core (where KVM does not emulate), on the main thread and in another."""
+    """In HLT with a 100 Hz timer: under 3 % of a core, on the main thread and in another; a KVM that emulates more."""
     machine.code(count(PERIODIC, 10 * TICKS_PER_MS) + WAIT)
     machine.idle(5)
     before = time.thread_time()

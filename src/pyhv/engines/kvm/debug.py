@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 from ... import _silicon
 from ...addresses import GVA
-from ...errors import Unsupported
 from ...exits import Breakpoint, BudgetSpent, DeadlinePassed, Exit, Kicked, MonitorTrap, MsrRead, MsrWrite
 from . import abi, timer
 from .abi import Ioctl
@@ -117,9 +116,6 @@ class Debugger(RegisterFile):
         """Who runs the guest from now on."""
         guarded = bool(points or watches)
         alone = guarded and (bool(watches) or len(points) > _MOST_POINTS or not self.vm.steps_user_code())
-        if alone and self.vm.interrupts is not None:
-            what = "watchpoints" if watches else f"more than {_MOST_POINTS} breakpoints, or breakpoints on this KVM"
-            raise Unsupported(f"the kvm engine has no {what} in a VM with interrupt controllers; the soft engine does")
         self._points, self._watches, self._guarded, self._alone = points, watches, guarded, alone
         self._arm()
 

@@ -39,7 +39,13 @@ class KvmEngine:
             speed = instructions_a_second(KvmVm(self._system))
         except (HvError, OSError) as failed:
             return EngineStatus(self.name, False, f"KVM is here, but does not run a guest: {failed}")
-        abilities = ("x86_64 guests", "single step", "interrupt and NMI injection", "MSR exits", "interrupt controllers")
+        abilities = (
+            "x86_64 guests",
+            "single step",
+            "interrupt and NMI injection",
+            "MSR exits",
+            "interrupt controllers",
+        )
         if speed >= FAST:
             return EngineStatus(self.name, True, "", ("hardware speed", *abilities))
         slow = f"works, emulated: {speed / 1e6:.1f} M instructions/s in kernel mode, so it is used only when named"

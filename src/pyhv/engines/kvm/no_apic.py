@@ -1,8 +1,6 @@
-"""The local APIC that a vCPU of this engine has not."""
+"""The local APIC that a vCPU has not whose VM was made without interrupt controllers."""
 
 from __future__ import annotations
-
-from typing import NoReturn
 
 from ...errors import BadArgument, Unsupported
 
@@ -17,33 +15,33 @@ class NoApic:
     def write_apic(self, image: bytes) -> None:
         """Only the state of none fits."""
         if image:
-            raise BadArgument("this vCPU has no local APIC; one of a VM on the soft engine made with apic=True has")
+            raise BadArgument("this vCPU has no local APIC; one of a VM made with apic=True has")
 
-    def apic_read(self, offset: int) -> NoReturn:
+    def apic_read(self, offset: int) -> int:
         """Unsupported."""
         raise _none()
 
-    def apic_write(self, offset: int, value: int) -> NoReturn:
+    def apic_write(self, offset: int, value: int) -> bool:
         """Unsupported."""
         raise _none()
 
-    def apic_post(self, vector: int, trigger: int) -> NoReturn:
+    def apic_post(self, vector: int, trigger: int) -> None:
         """Unsupported."""
         raise _none()
 
-    def apic_controls(self, controls: int) -> NoReturn:
+    def apic_controls(self, controls: int) -> None:
         """Unsupported."""
         raise _none()
 
-    def apic_trigger_timer(self) -> NoReturn:
+    def apic_trigger_timer(self) -> None:
         """Unsupported."""
         raise _none()
 
-    def apic_ext_int(self) -> NoReturn:
+    def apic_ext_int(self) -> bool:
         """Unsupported."""
         raise _none()
 
-    def exit_notice(self) -> NoReturn:
+    def exit_notice(self) -> tuple[int, int, int]:
         """Unsupported."""
         raise _none()
 
@@ -54,4 +52,4 @@ class NoApic:
 
 
 def _none() -> Unsupported:
-    return Unsupported("the kvm engine has no interrupt controllers; the soft engine does")
+    return Unsupported("this VM has no interrupt controllers: VirtualMachine(apic=True) makes one that has")

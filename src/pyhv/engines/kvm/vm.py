@@ -14,7 +14,8 @@ from ...errors import BadArgument, NoResources, Unsupported
 from ..base import EngineClock, EngineDirtyLog, EngineInterrupts, EngineSpace, EngineVcpu
 from . import abi
 from .abi import Cap, Ioctl
-from .apic import FILTERED, ApicVcpu, without_tsc_deadline
+from .apic import ApicVcpu
+from .controllers import FILTERED, without_tsc_deadline
 from .memory import KvmMemory
 from .msr_filter import set_filter
 from .probe import steps_user_code
