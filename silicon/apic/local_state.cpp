@@ -29,6 +29,7 @@ LocalState LocalApic::save(bool waits_for_start_up) const {
     saved.icr_timer = initial_count_;
     saved.dcr_timer = divide_;
     saved.ccr_timer = current_count(clock_.now_ns());
+    if (timer_end_ != no_time && saved.ccr_timer == 0) saved.ccr_timer = 1;  // due, and nobody has looked: it is still to come
     saved.esr_pending = pending_errors_.load();
     saved.boot_state = waits_for_start_up ? boot_init : boot_running;
     return saved;

@@ -185,7 +185,7 @@ def test_a_deadline_comes_out_of_halt(machine: Machine) -> None:
 def test_halt_costs_nothing(machine: Machine) -> None:
     """In HLT with a 100 Hz timer: under 3 % of a core, on the main thread and in another; a KVM that emulates more."""
     machine.code(count(PERIODIC, 10 * TICKS_PER_MS) + WAIT)
-    machine.idle(5)
+    assert machine.run(5) == DeadlinePassed()
     before = time.thread_time()
     assert machine.run(500) == DeadlinePassed()
     assert time.thread_time() - before < 0.015 * machine.patience
@@ -201,6 +201,21 @@ def test_halt_costs_nothing(machine: Machine) -> None:
     assert used[0] < 0.015 * machine.patience
     assert len(machine.log()) > 50
     assert machine.cpus[0].idle_time_ns > 900 * MS
+
+
+@pytest.mark.parametrize("mode", [0, PERIODIC])
+def test_a_timer_that_is_due_is_not_lost_with_a_saved_state(machine: Machine, mode: int) -> None:
+    """Between the end of its count and the next run nobody has looked at it."""
+    cpu = machine.cpus[0]
+    machine.code(count(mode, 30 * TICKS_PER_MS) + "hlt")
+    machine.to_halt()
+    time.sleep(0.04)
+    kept = cpu.state
+    machine.write(INITIAL, 0)
+    cpu.state = kept
+    machine.code(WAIT)
+    machine.run(50)
+    assert machine.log()
 
 
 def test_a_kick_ends_halt(machine: Machine) -> None:

@@ -99,8 +99,8 @@ def test_a_state_moves_with_its_apic(
         other.cpus[0].state = kept
         assert other.read(TIMER) == PERIODIC | 0x55
         before = len(other.log())
-        other.run(100)
-        assert len(other.log()) > before
+        ended = other.run(100)
+        assert len(other.log()) > before, ended
         assert set(other.log()) == {0x55}
 
 
