@@ -1,4 +1,4 @@
-/* hv_vcpu_run_until: deadlines that have passed, that come soon, that never come; and the guest's own preemption timer. */
+/* hv_vcpu_run_until: deadlines that have passed, that come soon, that never come; and the VMX-preemption timer. */
 #include <pthread.h>
 #include <unistd.h>
 

@@ -20,7 +20,8 @@ static void leaves(const uint8_t *from, const uint8_t *to, uint64_t reason, uint
     SAME(reg(m.vcpu, HV_X86_RIP), CODE);
     SAME(reg(m.vcpu, HV_X86_RSP), STACK);
 }
-#define LEAVES(name, reason, qualification) leaves(name, name##_end, (reason), (qualification), (uint64_t)(name##_end - name))
+#define LEAVES(name, reason, qualification) \
+    leaves(name, name##_end, (reason), (qualification), (uint64_t)(name##_end - name))
 
 GUEST(i_cpuid, 16, "cpuid");
 GUEST(i_hlt, 16, "hlt");
@@ -130,7 +131,7 @@ static void excepts(const uint8_t *from, const uint8_t *to, uint64_t info, int l
 
 static void exceptions(void) {
     set_reg(m.vcpu, HV_X86_RCX, 0);
-    excepts(x_ud2, x_ud2_end, EXCEPTION | 6, 1); /* the length lets a client step over a SYSCALL that the guest may not use */
+    excepts(x_ud2, x_ud2_end, EXCEPTION | 6, 1); /* by the length a client steps over a SYSCALL that is not enabled */
     excepts(x_div, x_div_end, EXCEPTION | 0, 0);
     excepts(x_int3, x_int3_end, SOFTWARE | 3, 1);
     excepts(x_int1, x_int1_end, PRIVILEGED | 1, 1);

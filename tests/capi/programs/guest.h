@@ -38,7 +38,8 @@ static inline void store64(uint8_t *at, uint64_t value) { memcpy(at, &value, siz
 static inline void set_vector(uint8_t *ram, unsigned vector, uint16_t handler) { store32(ram + 4 * vector, handler); }
 
 /* A segment as real mode has it. */
-static inline void real_segment(hv_vcpuid_t vcpu, uint32_t selector, uint32_t base, uint32_t limit, uint32_t rights, uint64_t ar) {
+static inline void real_segment(hv_vcpuid_t vcpu, uint32_t selector, uint32_t base, uint32_t limit, uint32_t rights,
+                                uint64_t ar) {
     set_vmcs(vcpu, selector, 0);
     set_vmcs(vcpu, base, 0);
     set_vmcs(vcpu, limit, 0xffff);

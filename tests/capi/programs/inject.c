@@ -22,7 +22,8 @@ static void restart(const uint8_t *code, const uint8_t *end) {
     set_vmcs(m.vcpu, VMCS_GUEST_ACTIVITY_STATE, 0);
 }
 
-static uint16_t pushed(int n) { return (uint16_t)(m.ram[STACK - 6 + 2 * n] | m.ram[STACK - 5 + 2 * n] << 8); } /* IP, CS, FLAGS */
+/* 0: IP, 1: CS, 2: FLAGS. */
+static uint16_t pushed(int n) { return (uint16_t)(m.ram[STACK - 6 + 2 * n] | m.ram[STACK - 5 + 2 * n] << 8); }
 
 /* Runs into the handler: the event is delivered before any instruction, with this return address. */
 static void delivered(uint64_t return_to) {

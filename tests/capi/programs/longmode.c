@@ -1,5 +1,5 @@
-/* A 64-bit guest with page tables, an interrupt table, a task-state segment and a program at CPL 3, all built by the client.
- * The guest's handlers take its faults: the client sees none of them, only the ports. */
+/* A 64-bit guest with page tables, an interrupt table, a task-state segment and a program at CPL 3, all built by the
+ * client. The guest's handlers take its faults: the client sees none of them, only the ports. */
 #include "guest.h"
 
 enum {
@@ -12,7 +12,7 @@ enum {
 /* Every `out PORT_STEP` is a step that the client waits for, with what happened in RAX. */
 GUEST(kernel, 64,
       "mov rax, 0x1122334455667788; out 0x80, eax;"
-      "mov rbx, 0x40000000; mov qword ptr [rbx + 8], 0x55; mov rax, [rbx + 8]; out 0x80, eax;" /* a page that is not there yet */
+      "mov rbx, 0x40000000; mov qword ptr [rbx + 8], 0x55; mov rax, [rbx + 8]; out 0x80, eax;" /* no page yet */
       "ud2; mov eax, 0x77; out 0x80, eax;"
       "int 0x80; out 0x80, eax;"
       "sti\n"
@@ -33,7 +33,8 @@ static struct machine m;
 
 static void gate(unsigned vector, uint32_t handler, unsigned type, unsigned ist) {
     uint8_t *at = m.ram + IDT + 16 * vector;
-    store64(at, (handler & 0xffff) | CODE0 << 16 | (uint64_t)ist << 32 | (uint64_t)type << 40 | (uint64_t)(handler >> 16) << 48);
+    store64(at, (handler & 0xffff) | CODE0 << 16 | (uint64_t)ist << 32 | (uint64_t)type << 40 |
+                    (uint64_t)(handler >> 16) << 48);
     store64(at + 8, 0);
 }
 
@@ -50,7 +51,7 @@ enum { GATE = 0x8e, GATE_FOR_ALL = 0xee };
 
 static void build_tables(void) {
     static const uint64_t descriptors[] = {
-        0, 0x00209b0000000000, 0x0000930000000000, 0x0000f30000000000, 0x0020fb0000000000, /* 64-bit code and data, for CPL 0 and 3 */
+        0, 0x00209b0000000000, 0x0000930000000000, 0x0000f30000000000, 0x0020fb0000000000, /* code, data */
         0x0000890000000067 | (uint64_t)(TSS & 0xffffff) << 16, 0,
     };
     memcpy(m.ram + GDT, descriptors, sizeof descriptors);
@@ -123,7 +124,7 @@ int main(void) {
     SAME(reg(m.vcpu, HV_X86_RCX), USER + (uint64_t)(user_end - user));
     RUN_TO(m.vcpu, VMX_REASON_HLT);
 
-    set_vmcs(m.vcpu, VMCS_CTRL_VMENTRY_EXC_ERROR, 0x1234); /* an exception with an error code, injected into the guest's own #PF */
+    set_vmcs(m.vcpu, VMCS_CTRL_VMENTRY_EXC_ERROR, 0x1234); /* an error code for the guest's handler */
     set_vmcs(m.vcpu, VMCS_CTRL_VMENTRY_IRQ_INFO, 14 | IRQ_INFO_HARD_EXC | IRQ_INFO_ERROR_VALID | IRQ_INFO_VALID);
     set_reg(m.vcpu, HV_X86_CR2, 0xabcd000);
     RUN_TO(m.vcpu, VMX_REASON_HLT);

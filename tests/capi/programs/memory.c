@@ -1,4 +1,5 @@
-/* Guest memory: what may be mapped, the rights of the guest, what a refused access tells, and changes under a running guest. */
+/* Guest memory: what may be mapped, the rights of the guest, what a refused access tells, and changes under a running
+ * guest. */
 #include <pthread.h>
 #include <sched.h>
 
@@ -7,7 +8,9 @@
 GUEST(touch, 16, "mov al, [0x3000]; mov [0x3000], bl; hlt");
 GUEST(writer, 16, "0: inc byte ptr [0x3000]; jmp 0b");
 
-enum { DATA = 0x3000, READ = 1, WRITE = 2, FETCH = 4, MAY_READ = 8, MAY_WRITE = 16, MAY_FETCH = 32, LINEAR = 0x80, NO_WALK = 0x100 };
+/* Bits of the qualification. Intel SDM vol. 3, "Exit Qualification for EPT Violations". */
+enum { READ = 1, WRITE = 2, FETCH = 4, MAY_READ = 8, MAY_WRITE = 16, MAY_FETCH = 32, LINEAR = 0x80, NO_WALK = 0x100 };
+enum { DATA = 0x3000 };
 
 static void allocated_memory(void) {
     void *memory = NULL;
@@ -117,8 +120,8 @@ static void dirty_pages(void) {
     end_machine(m);
 }
 
-/* Another thread protects and unmaps what the running guest writes to. When the call has returned nothing is written any
- * more, and the guest leaves. */
+/* Another thread protects and unmaps what the running guest writes to. When the call has returned nothing is written
+ * any more, and the guest leaves. */
 enum { ROUNDS = 100 };
 static uint8_t *live;
 static int violations, over;

@@ -1,5 +1,5 @@
-/* Port notifiers: an OUT that matches becomes a message, and no exit. On a Mac the handle is a Mach port; here it is a file
- * descriptor: a pipe gets a message each time, an eventfd is counted up. */
+/* Port notifiers: an OUT that matches becomes a message, and no exit. On a Mac the handle is a Mach port; here it is a
+ * file descriptor: a pipe gets a message each time, an eventfd is counted up. */
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>

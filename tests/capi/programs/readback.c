@@ -25,14 +25,14 @@ static uint64_t width_mask(uint32_t number) {
 
 /* Fields of features that no capability word offers, and those that are the framework's own (the EPT pointer). */
 static const uint32_t absent[] = {
-    VMCS_CTRL_POSTED_INT_N_VECTOR,  VMCS_CTRL_EPTP_INDEX,           VMCS_GUEST_INT_STATUS,          VMCS_GUESTPML_INDEX,
-    VMCS_CTRL_PML_ADDR,             VMCS_CTRL_POSTED_INT_DESC_ADDR, VMCS_CTRL_VMFUNC_CTRL,          VMCS_CTRL_EPTP,
-    VMCS_CTRL_EOI_EXIT_BITMAP_0,    VMCS_CTRL_EOI_EXIT_BITMAP_1,    VMCS_CTRL_EOI_EXIT_BITMAP_2,    VMCS_CTRL_EOI_EXIT_BITMAP_3,
-    VMCS_CTRL_EPTP_LIST_ADDR,       VMCS_CTRL_VMREAD_BITMAP_ADDR,   VMCS_CTRL_VMWRITE_BITMAP_ADDR,  VMCS_CTRL_VIRT_EXC_INFO_ADDR,
-    VMCS_CTRL_XSS_EXITING_BITMAP,   VMCS_CTRL_ENCLS_EXITING_BITMAP, VMCS_CTRL_SPP_TABLE,            VMCS_CTRL_TSC_MULTIPLIER,
-    VMCS_CTRL_ENCLV_EXITING_BITMAP, VMCS_GUEST_IA32_BNDCFGS,        VMCS_GUEST_IA32_RTIT_CTL,       VMCS_GUEST_IA32_PKRS,
-    VMCS_GUEST_IA32_S_CET,          VMCS_GUEST_SSP,                 VMCS_GUEST_IA32_INTR_SSP_TABLE_ADDR,
-    VMCS_MAX,
+    VMCS_CTRL_POSTED_INT_N_VECTOR, VMCS_CTRL_EPTP_INDEX, VMCS_GUEST_INT_STATUS, VMCS_GUESTPML_INDEX,
+    VMCS_CTRL_PML_ADDR, VMCS_CTRL_POSTED_INT_DESC_ADDR, VMCS_CTRL_VMFUNC_CTRL, VMCS_CTRL_EPTP,
+    VMCS_CTRL_EOI_EXIT_BITMAP_0, VMCS_CTRL_EOI_EXIT_BITMAP_1, VMCS_CTRL_EOI_EXIT_BITMAP_2,
+    VMCS_CTRL_EOI_EXIT_BITMAP_3, VMCS_CTRL_EPTP_LIST_ADDR, VMCS_CTRL_VMREAD_BITMAP_ADDR,
+    VMCS_CTRL_VMWRITE_BITMAP_ADDR, VMCS_CTRL_VIRT_EXC_INFO_ADDR, VMCS_CTRL_XSS_EXITING_BITMAP,
+    VMCS_CTRL_ENCLS_EXITING_BITMAP, VMCS_CTRL_SPP_TABLE, VMCS_CTRL_TSC_MULTIPLIER, VMCS_CTRL_ENCLV_EXITING_BITMAP,
+    VMCS_GUEST_IA32_BNDCFGS, VMCS_GUEST_IA32_RTIT_CTL, VMCS_GUEST_IA32_PKRS, VMCS_GUEST_IA32_S_CET, VMCS_GUEST_SSP,
+    VMCS_GUEST_IA32_INTR_SSP_TABLE_ADDR, VMCS_MAX,
 };
 
 static int is_absent(uint32_t number) {
@@ -67,7 +67,8 @@ static void read_before_the_first_write(hv_vcpuid_t vcpu) {
         must((value & ~width_mask(field->number)) == 0, field, "is wider than its encoding:", value);
         if (kind_of(field->number) == READ_ONLY) {
             REFUSED(HV_BAD_ARGUMENT, hv_vmx_vcpu_write_vmcs(vcpu, field->number, 0));
-            must(hv_vmx_vcpu_get_cap_write_vmcs(vcpu, field->number, &zero, &one) == HV_BAD_ARGUMENT, field, "is writable", 0);
+            must(hv_vmx_vcpu_get_cap_write_vmcs(vcpu, field->number, &zero, &one) == HV_BAD_ARGUMENT, field,
+                 "is writable", 0);
             must(field->access == NO_WORD || field->access == RO, field, "should be writable", 0);
             continue;
         }
@@ -111,7 +112,8 @@ static void no_field_is_another(hv_vcpuid_t vcpu) {
     }
     for (int n = 0; n < FIELDS; ++n) {
         if (is_absent(fields[n].number) || kind_of(fields[n].number) == READ_ONLY) continue;
-        must(vmcs(vcpu, fields[n].number) == written[n], fields + n, "was changed by another field to", vmcs(vcpu, fields[n].number));
+        must(vmcs(vcpu, fields[n].number) == written[n], fields + n, "was changed by another field to",
+             vmcs(vcpu, fields[n].number));
     }
 }
 
@@ -172,11 +174,11 @@ static void registers_and_fields_are_one(hv_vcpuid_t vcpu) {
 /* What the guest leaves alone is after a run as it was before, selectors of any value among it. */
 static void a_run_changes_nothing_else(void) {
     static const uint32_t kept[] = {
-        VMCS_GUEST_ES,        VMCS_GUEST_FS,          VMCS_GUEST_GS_BASE,     VMCS_GUEST_FS_LIMIT,        VMCS_GUEST_LDTR,
-        VMCS_GUEST_LDTR_AR,   VMCS_GUEST_TR_AR,       VMCS_GUEST_GDTR_BASE,   VMCS_GUEST_GDTR_LIMIT,      VMCS_GUEST_IDTR_LIMIT,
-        VMCS_GUEST_CR0,       VMCS_GUEST_CR3,         VMCS_GUEST_CR4,         VMCS_GUEST_DR7,             VMCS_GUEST_RSP,
-        VMCS_CTRL_EXC_BITMAP, VMCS_CTRL_CPU_BASED,    VMCS_CTRL_PIN_BASED,    VMCS_CTRL_VMEXIT_CONTROLS,  VMCS_GUEST_IA32_EFER,
-        VMCS_CTRL_CR0_SHADOW, VMCS_GUEST_IA32_PAT,    VMCS_GUEST_ACTIVITY_STATE, VMCS_GUEST_INTERRUPTIBILITY, VMCS_GUEST_DEBUG_EXC,
+        VMCS_GUEST_ES, VMCS_GUEST_FS, VMCS_GUEST_GS_BASE, VMCS_GUEST_FS_LIMIT, VMCS_GUEST_LDTR, VMCS_GUEST_LDTR_AR,
+        VMCS_GUEST_TR_AR, VMCS_GUEST_GDTR_BASE, VMCS_GUEST_GDTR_LIMIT, VMCS_GUEST_IDTR_LIMIT, VMCS_GUEST_CR0,
+        VMCS_GUEST_CR3, VMCS_GUEST_CR4, VMCS_GUEST_DR7, VMCS_GUEST_RSP, VMCS_CTRL_EXC_BITMAP, VMCS_CTRL_CPU_BASED,
+        VMCS_CTRL_PIN_BASED, VMCS_CTRL_VMEXIT_CONTROLS, VMCS_GUEST_IA32_EFER, VMCS_CTRL_CR0_SHADOW,
+        VMCS_GUEST_IA32_PAT, VMCS_GUEST_ACTIVITY_STATE, VMCS_GUEST_INTERRUPTIBILITY, VMCS_GUEST_DEBUG_EXC,
     };
     uint64_t before[sizeof kept / sizeof *kept];
     const struct machine m = make_machine();
@@ -194,15 +196,16 @@ static void a_run_changes_nothing_else(void) {
     SAME(vmcs(m.vcpu, VMCS_GUEST_RIP), CODE + 16);
     for (size_t n = 0; n < sizeof kept / sizeof *kept; ++n) {
         if (vmcs(m.vcpu, kept[n]) == before[n]) continue;
-        fprintf(stderr, "field %#x was %#" PRIx64 " before the run, now %#" PRIx64 "\n", kept[n], before[n], vmcs(m.vcpu, kept[n]));
+        fprintf(stderr, "field %#x was %#" PRIx64 " before the run, now %#" PRIx64 "\n", kept[n], before[n],
+                vmcs(m.vcpu, kept[n]));
         exit(1);
     }
     end_machine(m);
 }
 
 int main(void) {
-    void (*const each[])(hv_vcpuid_t) = {read_before_the_first_write, every_field_reads_back, registers_and_fields_are_one,
-                                         no_field_is_another, numbers_that_are_none};
+    void (*const each[])(hv_vcpuid_t) = {read_before_the_first_write, every_field_reads_back,
+                                         registers_and_fields_are_one, no_field_is_another, numbers_that_are_none};
     CHECK(hv_vm_create(HV_VM_DEFAULT));
     for (size_t n = 0; n < sizeof each / sizeof *each; ++n) {
         hv_vcpuid_t vcpu;

@@ -32,10 +32,11 @@ static void guest_reads(uint32_t field, uint64_t value) {
 
 /* Access is given by field and by direction. */
 static void access_of_each_kind(void) {
-    static const uint32_t each[] = {VMCS_GUEST_ES, VMCS_GUEST_IA32_EFER, VMCS_GUEST_RIP, VMCS_RO_EXIT_REASON, VMCS_CTRL_EPTP,
-                                    VMCS_HOST_RIP, VMCS_CTRL_PIN_BASED};
+    static const uint32_t each[] = {VMCS_GUEST_ES,  VMCS_GUEST_IA32_EFER, VMCS_GUEST_RIP,     VMCS_RO_EXIT_REASON,
+                                    VMCS_CTRL_EPTP, VMCS_HOST_RIP,        VMCS_CTRL_PIN_BASED};
     for (size_t n = 0; n < sizeof each / sizeof *each; ++n) {
-        for (hv_shadow_flags_t access = HV_SHADOW_VMCS_NONE; access <= (HV_SHADOW_VMCS_READ | HV_SHADOW_VMCS_WRITE); ++access) {
+        for (hv_shadow_flags_t access = HV_SHADOW_VMCS_NONE; access <= (HV_SHADOW_VMCS_READ | HV_SHADOW_VMCS_WRITE);
+             ++access) {
             CHECK(hv_vmx_vcpu_set_shadow_access(m.vcpu, each[n], access));
             CHECK(hv_vmx_vcpu_write_shadow_vmcs(m.vcpu, each[n], 0x1111));
             if (access & HV_SHADOW_VMCS_WRITE) {

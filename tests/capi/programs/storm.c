@@ -1,5 +1,5 @@
-/* A storm of kicks: three threads kick two vCPUs thousands of times, while those run, exit, and answer their exits. Each kick
- * must be followed by an exit for it; one that is lost would leave its sender waiting. */
+/* A storm of kicks: three threads kick two vCPUs thousands of times, while those run, exit, and answer exits. Each
+ * kick must be followed by an exit for it; one that is lost would leave its sender waiting. */
 #include <pthread.h>
 #include <unistd.h>
 

@@ -1,5 +1,5 @@
-/* What a Mac refuses is refused here: calls without a VM, about vCPUs of other threads, about ids that are none; a second VM, a
- * second vCPU on a thread, destroying what is alive. And nothing of it changes anything. */
+/* What a Mac refuses is refused here: calls without a VM, about vCPUs of other threads, about ids that are none; a
+ * second VM, a second vCPU on a thread, destroying what is alive. And nothing of it changes anything. */
 #include <pthread.h>
 
 #include "guest.h"
