@@ -1,6 +1,7 @@
 /* How libHypervisor.so starts and forks its Python. The rest of the library is cffi's and Python. */
 #define _GNU_SOURCE
 #include <Python.h>
+#include <Hypervisor/Hypervisor.h>
 #include <dlfcn.h>
 #include <limits.h>
 #include <pthread.h>
@@ -12,10 +13,12 @@
 static __thread PyGILState_STATE fork_gil;
 static __thread int fork_is_ours;
 
-/* Python's own fork() has made its preparations itself, and holds the GIL. */
+/* Python's own fork() has made its preparations itself, and holds the GIL. While another thread starts Python a call of ours
+ * waits until that is done, as every call does: a child could never finish it. */
 static void before_fork(void) {
-    fork_is_ours = Py_IsInitialized() && !PyGILState_Check();
+    fork_is_ours = !Py_IsInitialized() || !PyGILState_Check();
     if (!fork_is_ours) return;
+    (void)hv_tsc_clock();
     fork_gil = PyGILState_Ensure();
     PyOS_BeforeFork();
 }
@@ -29,7 +32,7 @@ static void after_fork_in_parent(void) {
 static void after_fork_in_child(void) {
     if (!fork_is_ours) return;
     PyOS_AfterFork_Child();
-    PyGILState_Release(fork_gil);
+    PyEval_SaveThread(); /* and keep this thread's state: it is the only one left, and Python cannot make its first one twice */
 }
 
 static void die(PyStatus status) {
@@ -115,6 +118,7 @@ void pyhv_start_python(int with_signals) {
     PyConfig config;
     PyStatus status;
     PyObject *backend;
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
     if (!file_of((void *)find_interpreter, site, sizeof site)) site[0] = 0;
     go_up(site, 3);
     find_interpreter(interpreter, sizeof interpreter, site);
@@ -135,5 +139,4 @@ void pyhv_start_python(int with_signals) {
         abort();
     }
     Py_DECREF(backend);
-    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
