@@ -10,7 +10,7 @@ from typing import Final
 
 from ..framework import intel as hv
 from ._promise import covers, promise
-from .guest import CODE, fails, raw_guest, thread
+from .guest import CODE, fails, in_thread, raw_guest, thread
 
 _KICKS: Final = 40
 
@@ -106,6 +106,29 @@ def a_kick_is_reason_1(engine: str) -> None:
         assert raw.run() == hv.VMX_REASON_IRQ
         assert raw.reg(hv.HV_X86_RIP) == CODE
         assert raw.run() == hv.VMX_REASON_HLT
+        hv.hv_vcpu_interrupt([raw.vcpu], 1)
+        assert raw.run() == hv.VMX_REASON_IRQ
+
+
+@promise
+@covers(hv_vcpu_interrupt="SUCCESS")
+def one_call_kicks_all_that_it_names(engine: str) -> None:
+    """3.3: each vCPU of the list leaves its next run at once, with reason 1; one beyond the count does not."""
+    with raw_guest("f4") as raw:
+
+        def second() -> list[int]:
+            vcpu = hv.hv_vcpu_create(hv.HV_VCPU_DEFAULT)
+            reasons = []
+            for ids, count in (([raw.vcpu, vcpu], 2), ([raw.vcpu, vcpu], 1)):
+                hv.hv_vcpu_interrupt(ids, count)
+                hv.hv_vcpu_run_until(vcpu, 0)
+                reasons.append(hv.hv_vmx_vcpu_read_vmcs(vcpu, hv.VMCS_RO_EXIT_REASON))
+            hv.hv_vcpu_destroy(vcpu)
+            return reasons
+
+        assert in_thread(second) == [hv.VMX_REASON_IRQ, hv.VMX_REASON_VMX_TIMER_EXPIRED]
+        assert raw.run() == hv.VMX_REASON_IRQ
+        assert raw.run() == hv.VMX_REASON_HLT, "two kicks are one"
 
 
 @promise

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
+from typing import Final
 
 from ..framework import intel as hv
 from ._promise import covers, promise
 from .guest import CODE, RawGuest, fails, raw_guest
 
+_HOST: Final = 3  # bits 11:10 of an encoding. SDM vol. 3, "Encodings of VMCS Fields"
 # What a widely used monitor needs to start: bits that can be 1, and bits that can be 0.
 CAN_BE_ONE = {
     hv.HV_VMX_CAP_PINBASED: hv.PIN_BASED_INTR | hv.PIN_BASED_NMI | hv.PIN_BASED_VIRTUAL_NMI,
@@ -216,11 +219,13 @@ def guest_fields_read_back(engine: str) -> None:
 @promise
 @covers(hv_vmx_vcpu_read_vmcs="BAD_ARGUMENT", hv_vmx_vcpu_write_vmcs="BAD_ARGUMENT")
 def fields_that_are_none_are_refused(engine: str) -> None:
-    """4.8: unknown fields are HV_BAD_ARGUMENT; so are the EPT pointer on read and read-only fields on write."""
+    """4.8: unknown fields are HV_BAD_ARGUMENT; so are the host's, as the EPT pointer, and read-only ones on write."""
     with raw_guest("f4") as raw:
         fails(hv.HV_BAD_ARGUMENT, lambda: raw.read(0x6FFE), "0x6ffe")
         fails(hv.HV_BAD_ARGUMENT, lambda: raw.write(0x6FFE, 0), "0x6ffe")
-        fails(hv.HV_BAD_ARGUMENT, lambda: raw.read(hv.VMCS_CTRL_EPTP))
+        for field in [hv.VMCS_CTRL_EPTP, *(one for one in hv.vmcs_field if one >> 10 & 3 == _HOST)]:
+            fails(hv.HV_BAD_ARGUMENT, partial(raw.read, field))
+            fails(hv.HV_BAD_ARGUMENT, partial(raw.write, field, 0))
         fails(hv.HV_BAD_ARGUMENT, lambda: raw.write(hv.VMCS_RO_EXIT_REASON, 0))
         fails(hv.HV_BAD_ARGUMENT, lambda: raw.read(hv.VMCS_MAX))
 
