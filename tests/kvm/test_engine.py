@@ -9,7 +9,6 @@ import pytest
 
 from pyhv import (
     BudgetSpent,
-    Event,
     Halted,
     MmioStore,
     MonitorTrap,
@@ -187,8 +186,6 @@ def test_what_it_cannot_do_is_unsupported(kvm: str) -> None:
                 setattr(g.cpu.controls, name, True)
         with pytest.raises(Unsupported, match="exceptions"):
             g.cpu.controls.exception_bitmap = 1
-        with pytest.raises(Unsupported):
-            g.cpu.inject(0x21, kind=Event.SOFTWARE_INTERRUPT)
         with pytest.raises(Unsupported):
             _ = g.cpu.exit_info.qualification
         assert g.cpu.run() == Halted()

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from .. import Cpuid, Halted, Hypercall, MmioFetch, MmioLoad, MmioStore, MsrRead, MsrWrite, PortIn, PortOut, PortOutMany
+from collections.abc import Callable
+
+from .. import (
+    Cpuid,
+    Halted,
+    Hypercall,
+    MmioFetch,
+    MmioLoad,
+    MmioStore,
+    MsrRead,
+    MsrWrite,
+    PortIn,
+    PortOut,
+    PortOutMany,
+    VCpu,
+)
 from ..errors import BadArgument
 from ._promise import promise
 from .guest import CODE, HOLE, guest, raises
@@ -196,3 +211,19 @@ def cpuid_answers_from_the_table(engine: str) -> None:
         assert (g.cpu.regs.rax, g.cpu.regs.rbx) == (1, 0x6F68_7970)
         assert (g.cpu.regs.rcx, g.cpu.regs.rdx) == (0x2121_2121, 0x7600_0000)
         assert g.cpu.cpuid == [*map(tuple, rows)]
+
+
+@promise
+def registers_written_after_an_answer_stay(engine: str) -> None:
+    """objects: whatever finishes the instruction, the answer and what else was written are both there."""
+    ways: tuple[Callable[[VCpu], object], ...] = (
+        *(lambda cpu: cpu.run(), lambda cpu: cpu.run(budget=1)),
+        *(lambda cpu: cpu.step(), lambda cpu: cpu.finish()),
+    )
+    for way in ways:
+        with guest(engine, "e461 f4") as g:
+            assert g.cpu.run() == PortIn(0x61, 1, 1)
+            g.cpu.answer(0x5A)
+            g.cpu.regs.rbx, g.cpu.msrs.lstar = 7, 0x1234
+            way(g.cpu)
+            assert (g.cpu.regs.rax, g.cpu.regs.rbx, g.cpu.msrs.lstar) == (0x5A, 7, 0x1234)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .. import CpuState, Halted, MmioLoad, PortIn, Segment, VirtualMachine
+import struct
+
+from .. import CpuState, DeadlinePassed, Halted, Kicked, MmioLoad, PortIn, Segment, VirtualMachine
 from ..addresses import GPA
 from ..errors import BadArgument
 from ._promise import promise
@@ -193,3 +195,41 @@ def a_state_within_an_instruction_keeps_its_answers(engine: str) -> None:
         other.cpu.answer(0x3333)
         assert other.cpu.run() == Halted()
         assert other.cpu.regs.eax == 0x3333_1111
+
+
+@promise
+def what_waits_in_a_state_is_delivered(engine: str) -> None:
+    """objects: traps that are pending, events of every type, an NMI where NMIs are blocked; each once."""
+    waiting: tuple[tuple[int, dict[str, int]], ...] = (
+        (1, {"pending_debug": 1 << 14}),
+        (1, {"pending_debug": 1 << 12 | 1}),
+        (0x21, {"event.info": 1 << 31 | 0x21, "rflags": 0x202}),
+        (2, {"event.info": 1 << 31 | 2 << 8 | 2}),
+        (2, {"event.info": 1 << 31 | 2 << 8 | 2, "interruptibility": 8}),
+        (6, {"event.info": 1 << 31 | 3 << 8 | 6}),
+        (0x21, {"event.info": 1 << 31 | 4 << 8 | 0x21, "event.length": 2}),
+        (1, {"event.info": 1 << 31 | 5 << 8 | 1, "event.length": 1}),
+        (3, {"event.info": 1 << 31 | 6 << 8 | 3, "event.length": 1}),
+    )
+    for vector, changes in waiting:
+        with guest(engine, "90 90 f4") as g:
+            g.ram[4 * vector : 4 * vector + 4] = struct.pack("<HH", 0x2000, 0)
+            g.ram[0x2000:0x2002] = bytes.fromhex("40cf")  # inc ax; iret
+            g.cpu.state = g.cpu.state.replace(changes)
+            assert g.cpu.run() == Halted()
+            assert (g.cpu.regs.ax, g.cpu.state["pending_debug"], g.cpu.state["event.info"] >> 31) == (1, 0, 0), changes
+
+
+@promise
+def a_state_that_sleeps_goes_on_sleeping(engine: str) -> None:
+    """objects: one that was taken in HLT waits for its interrupt; a deadline and a kick end the wait."""
+    with guest(engine, "90 f4") as g:
+        g.cpu.state = g.cpu.state.replace(activity=1, rflags=0x202)
+        assert g.cpu.run(deadline_ns=g.vm.clock.now_ns + 5_000_000) == DeadlinePassed()
+        g.cpu.kick()
+        assert g.cpu.run() == Kicked()
+        assert (g.cpu.regs.rip, g.cpu.state["activity"]) == (CODE, 1)
+        g.ram[0x84:0x88] = struct.pack("<HH", CODE, 0)
+        g.cpu.inject(0x21)
+        assert g.cpu.run() == Halted()
+        assert (g.cpu.regs.rip, g.cpu.state["activity"]) == (CODE + 2, 0)

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from ... import _silicon
 from ...addresses import GVA
+from ...arch.x86_64.vmcs import Vmcs
 from ...exits import Breakpoint, BudgetSpent, DeadlinePassed, Exit, Kicked, MonitorTrap, MsrRead, MsrWrite
 from . import abi, timer
 from .abi import Ioctl
 from .registers import RegisterFile
 from .state import read_msr
-from .stepping import linear_rip, privilege, twin_steps
+from .stepping import linear_rip, privilege, twin_begins, twin_steps
 
 if TYPE_CHECKING:
     from .vm import KvmVm, Seat
@@ -68,6 +69,9 @@ class Debugger(RegisterFile):
         if found is not None or within:
             return found or MonitorTrap()  # the instruction was half done, and is the one
         self.pull_all()
+        if self._sleeps():
+            found = self._run_in_twin(until, 1)
+            return MonitorTrap() if isinstance(found, BudgetSpent) else found
         if not self._kicked and self._twin_has_to():
             return self._by_twin() or MonitorTrap()
         self._debug(abi.Debug.ENABLE | abi.Debug.SINGLE_STEP | abi.Debug.BLOCK_IRQ)
@@ -77,9 +81,13 @@ class Debugger(RegisterFile):
             self._arm()
 
     def _twin_has_to(self) -> bool:
-        if self._alone or twin_steps(self.twin, self.vm.memory):
+        if self._alone or twin_begins(self.twin) or twin_steps(self.twin, self.vm.memory):
             return True
         return privilege(self.twin) == 3 and not self.vm.steps_user_code()
+
+    def _sleeps(self) -> bool:
+        """Whether it was left in another state than active (HLT, say): the twin waits for what ends that."""
+        return self.vm.interrupts is None and self.twin.read_vmcs(Vmcs.GUEST_ACTIVITY) != 0
 
     def _count(self, until: int | None, left: int) -> Exit:
         """Exactly `left` instructions, one by one: KVM has no counter that stops it."""

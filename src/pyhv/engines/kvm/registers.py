@@ -18,6 +18,7 @@ from .no_apic import NoApic
 from .no_raw import NoRaw
 from .pending import Pending
 from .state import STATE_MSRS, General, System, read_msr, write_msr
+from .stepping import twin_begins
 
 if TYPE_CHECKING:
     from ..base import EngineSpace
@@ -68,7 +69,18 @@ class RegisterFile(NoApic, NoRaw):
     # Between KVM and the twin.
 
     def settle(self) -> Exit | None:
-        """Let KVM finish what is posted or answered, without going on. An exit: the next piece of the same access."""
+        """Let KVM finish what is posted or answered, without going on. An exit: the next piece of the same access.
+
+        KVM drops an access whose registers are set meanwhile: those that were written here come after it.
+        """
+        if not self._dirty and not self._dirty_system:
+            return self._settle()
+        found = self._general.merge(self._settle)
+        self._stale = False
+        self._stale_system &= not self._dirty_system
+        return found
+
+    def _settle(self) -> Exit | None:
         while self._pending is not None and not self._pending.waits:
             self._pending = None
             self._stale = self._stale_system = True
@@ -85,6 +97,9 @@ class RegisterFile(NoApic, NoRaw):
         return None
 
     def _meaning(self, found: Exit) -> Exit | None:
+        raise NotImplementedError
+
+    def _by_twin(self) -> Exit | None:
         raise NotImplementedError
 
     def pull(self) -> None:
@@ -115,7 +130,7 @@ class RegisterFile(NoApic, NoRaw):
         self.touch_all()
         while self._pending is not None:
             self._pending.blank()
-            self.settle()
+            self._settle()
         self._stale = self._stale_system = False
         self._queued = None
 
@@ -123,16 +138,15 @@ class RegisterFile(NoApic, NoRaw):
         """Before KVM_RUN: KVM's state is the twin's. An exit: it cannot be entered."""
         if not self._dirty and not self._dirty_system:
             return None
-        if self._pending is not None:  # KVM drops an access whose registers are set meanwhile
-            found = self._general.merge(self.settle)
-            self._stale = False
-            self._stale_system &= not self._dirty_system
-            if found is not None:
-                return found
+        found = self.settle()
+        if found is not None:
+            return found
         if self._dirty_system:
             problem = self.twin.state_problem()
             if problem:
                 return BadGuestState(problem)
+            if twin_begins(self.twin):
+                return self._by_twin() or self._ready()
             self._system.push()
             self._dirty_system = False
             window = self.twin.read_vmcs(Vmcs.CPU_BASED) & CpuBased.INTERRUPT_WINDOW
@@ -301,8 +315,6 @@ class RegisterFile(NoApic, NoRaw):
     def inject(self, vector: int, error_code: int | None, kind: int) -> None:
         """Deliver an event at the next run."""
         self._idle()
-        if kind > 3:
-            raise Unsupported("the kvm engine injects interrupts, NMIs and exceptions, not software events")
         self.touch_all()
         self.twin.inject(vector, error_code, kind)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ...arch.x86_64.registers import Reg
-from ...arch.x86_64.vmcs import Vmcs, segment_fields
+from ...arch.x86_64.vmcs import Event, Vmcs, segment_fields
 
 if TYPE_CHECKING:
     from ... import _silicon
@@ -20,6 +20,10 @@ _LONGEST: Final = 15
 _PAGE: Final = 4096
 _CS_BASE, _CS_RIGHTS = segment_fields("cs")[1], segment_fields("cs")[3]
 _SS_RIGHTS = segment_fields("ss")[3]
+_WAITING_TRAPS: Final = 1 << 12 | 1 << 14  # an enabled breakpoint, a single step
+_SOFTWARE: Final = frozenset({Event.SOFTWARE_INTERRUPT, Event.PRIVILEGED_SOFTWARE_EXCEPTION, Event.SOFTWARE_EXCEPTION})
+_NMI_BLOCKED: Final = 1 << 3
+_VALID: Final = 1 << 31
 _LMA, _L = 1 << 10, 1 << 13
 
 
@@ -37,6 +41,21 @@ def twin_steps(twin: _silicon.Cpu, memory: KvmMemory) -> bool:
         else:
             return byte == _HLT or (repeated and byte in _STRINGS)
     return False
+
+
+def twin_begins(twin: _silicon.Cpu) -> bool:
+    """Whether something comes before the next instruction that KVM does not deliver, or not now.
+
+    A debug trap that waits, a software interrupt or exception, an NMI that is injected though NMIs are blocked.
+    """
+    read = twin.read_vmcs
+    if read(Vmcs.GUEST_PENDING_DEBUG) & _WAITING_TRAPS:
+        return True
+    event = read(Vmcs.ENTRY_INTERRUPTION_INFO)
+    kind = event >> 8 & 7
+    return bool(event & _VALID) and (
+        kind in _SOFTWARE or (kind == Event.NMI and bool(read(Vmcs.GUEST_INTERRUPTIBILITY) & _NMI_BLOCKED))
+    )
 
 
 def linear_rip(twin: _silicon.Cpu) -> int:

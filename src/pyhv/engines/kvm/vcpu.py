@@ -124,6 +124,8 @@ class KvmVcpu(Debugger):
                 return self.take_kick()
             if until is not None and self.vm.clock.now_ns >= until:
                 return DeadlinePassed()
+            if self._dirty_system and self._sleeps():
+                return self._run_in_twin(until, None)
             self._set_alarm(until)
             found = (self._ready() if self._dirty or self._dirty_system else None) or self._enter()
             if found is not None:
