@@ -20,7 +20,7 @@ from pathlib import Path
 import pyhv
 from pyhv.engines.select import ENGINES
 
-from . import guest, kvm, micro
+from . import calls, guest, kvm, micro
 from .figures import Figure, at_least, at_most
 
 LEAK_LIMIT = 1 << 20  # bytes the process may grow over all rounds: noise of allocators, not a leak
@@ -82,7 +82,7 @@ def measure_access(engine: str, quick: bool) -> Iterator[Figure]:
 
 
 PARTS: dict[str, tuple[Callable[[str, bool], Iterator[Figure]], ...]] = {
-    "soft": (measure_exits, measure_lives, measure_access, measure_loops),
+    "soft": (measure_exits, measure_lives, measure_access, calls.measure, measure_loops),
     "kvm": (kvm.measure_exits, kvm.measure_lives, kvm.measure_loops),
 }
 
@@ -129,7 +129,7 @@ def show(figure: Figure) -> None:
     """One line for people."""
     value = f"{figure.value:,.0f}" if figure.value >= 100 else f"{figure.value:,.2f}"
     promise = "" if figure.target is None else f"   {'kept' if figure.met else 'MISSED'} (to reach: {figure.target})"
-    print(f"{figure.name:24} {value:>14} {figure.unit:17}{promise}", flush=True)
+    print(f"{figure.name:38} {value:>14} {figure.unit:17}{promise}", flush=True)
 
 
 def main() -> int:

@@ -105,12 +105,17 @@ class LoopResult:
     unicorn_s: float | None
 
 
-def compile_loops(folder: Path) -> dict[str, Path]:
-    """The shared objects by source, made in `folder`."""
+def c_compiler() -> str:
+    """Where it is."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
-        raise SystemExit("bench: needs a C compiler for its guest loops: apt-get install gcc")
-    made = {}
+        raise SystemExit("bench: needs a C compiler for its C programs: apt-get install gcc")
+    return compiler
+
+
+def compile_loops(folder: Path) -> dict[str, Path]:
+    """The shared objects by source, made in `folder`."""
+    compiler, made = c_compiler(), {}
     for source, flags in SOURCES.items():
         made[source] = (folder / source).with_suffix(".so")
         subprocess.run([compiler, *CFLAGS, *flags, "-o", str(made[source]), str(HERE / source)], check=True)
