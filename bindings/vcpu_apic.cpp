@@ -35,13 +35,14 @@ nb::bytes read_apic(VcpuObject& vcpu) {
 
 // With or without the word behind it.
 void write_apic(VcpuObject& vcpu, const nb::bytes& image) {
-    LocalApic& local = local_of(idle(vcpu));
+    Cpu& cpu = idle(vcpu);
+    LocalApic& local = local_of(cpu);
     LocalState state;
     const size_t size = image.size();
     if (size != sizeof state && size != sizeof state + sizeof(u32))
         raise_error("BadArgument", "a local APIC's state has 240 or 244 bytes, not " + std::to_string(size));
     std::memcpy(&state, image.c_str(), sizeof state);
-    if (!local.load(state)) raise_error("BadArgument", "these bytes are not a state of this vCPU's local APIC");
+    if (!cpu.unit()->load_local(state)) raise_error("BadArgument", "these bytes are not a state of this vCPU's local APIC");
     if (size == sizeof state) return;
     u32 lines = 0;
     std::memcpy(&lines, image.c_str() + sizeof state, sizeof lines);
@@ -55,7 +56,7 @@ bool apic_write(VcpuObject& vcpu, u32 offset, u32 value) {
     local.notice = {};
     local.write(offset, value);
     local.begin_count();
-    cpu.cr8 = local.task_priority() >> 4;
+    cpu.unit()->follow_task_priority();
     return local.notice.kind == Notice::Kind::None;
 }
 

@@ -39,7 +39,12 @@ void Cpu::power_up() {
 }
 
 bool Cpu::read_msr(u32 msr, u64& value) { return unit_owns_msr(msr) ? unit_->read_msr(msr, value) : get_msr(msr, value); }
-bool Cpu::write_msr(u32 msr, u64 value) { return unit_owns_msr(msr) ? unit_->write_msr(msr, value, false) : set_msr(msr, value); }
+bool Cpu::write_msr(u32 msr, u64 value) {
+    if (!unit_owns_msr(msr)) return set_msr(msr, value);
+    if (!unit_->write_msr(msr, value, false)) return false;
+    unit_->follow_task_priority();
+    return true;
+}
 
 void Cpu::keep_task_priority(u64 value) {
     cr8 = value;
@@ -87,9 +92,18 @@ Outcome InterruptUnit::store(u64 gpa, u64 value, unsigned size_bytes) {
     return after_write(offset);
 }
 
+void InterruptUnit::follow_task_priority() { cpu.cr8 = local.task_priority() >> 4; }
+
+bool InterruptUnit::load_local(const apic::LocalState& saved) {
+    if (!local.load(saved)) return false;
+    follow_task_priority();
+    cpu.flush_tlb();  // the page may have moved
+    return true;
+}
+
 // Apple's manner: an exit behind the write where the client has to do something.
 Outcome InterruptUnit::after_write(u32 offset) {
-    cpu.cr8 = local.task_priority() >> 4;
+    follow_task_priority();
     cpu.request_event();
     if (local.notice.kind == apic::Notice::Kind::None) return Outcome::Leave;
     cpu.set_exit(ExitKind::Unnamed, Reason::ApicWrite);

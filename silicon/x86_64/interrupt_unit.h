@@ -36,6 +36,8 @@ class InterruptUnit final : public apic::Processor {
     Slow rdmsr(u32 number);
     Outcome wrmsr(u32 number, u64 value);
     void identify(CpuidLeaf& found) const;
+    bool load_local(const apic::LocalState& saved);  // false: it is none of this processor's local APIC
+    void follow_task_priority();                     // CR8 and the local APIC's register are one
     bool take_interrupts();
     Outcome halt();
 
