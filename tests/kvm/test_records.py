@@ -25,7 +25,7 @@ from pyhv import (
     Unnamed,
 )
 from pyhv.addresses import GPA
-from pyhv.engines.kvm import abi, exits, system
+from pyhv.engines.kvm import abi, exits
 from pyhv.engines.kvm.abi import Why
 from pyhv.engines.kvm.exits import exit_of
 from pyhv.engines.kvm.msr_filter import packed
@@ -93,22 +93,6 @@ RECORDS: list[tuple[bytearray, Exit]] = [
 @pytest.mark.parametrize(("run", "expected"), RECORDS, ids=[type(expected).__name__ for _, expected in RECORDS])
 def test_a_record_is_an_exit(run: bytearray, expected: Exit) -> None:
     assert exit_of(run) == expected
-
-
-def test_a_missing_device_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(system, "DEVICE", tmp_path / "none")
-    reason, denied = system.obstacle()
-    assert "nested virtualization" in reason
-    assert not denied
-
-
-def test_a_closed_device_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(system, "DEVICE", tmp_path / "kvm")
-    (tmp_path / "kvm").touch()
-    monkeypatch.setattr("os.access", lambda *_: False)
-    reason, denied = system.obstacle()
-    assert "group kvm" in reason
-    assert denied
 
 
 def test_an_exit_that_came_before_is_told_by_its_own_bytes() -> None:

@@ -6,11 +6,12 @@ from functools import cached_property
 from typing import ClassVar
 
 from ... import _silicon
-from ...errors import EngineUnavailable, HvError, Unsupported
+from ...errors import Denied, EngineUnavailable, HvError, Unsupported
 from ..base import EngineStatus, EngineVm
 from . import capabilities
+from .obstacle import obstacle
 from .speed import FAST, instructions_a_second
-from .system import System, obstacle
+from .system import System
 from .vm import KvmVm
 
 _MOST_VCPUS = 64
@@ -35,15 +36,14 @@ class KvmEngine:
 
     @cached_property
     def _works(self) -> EngineStatus:
-        try:
-            speed = instructions_a_second(KvmVm(self._system))
-        except (HvError, OSError) as failed:
-            return EngineStatus(self.name, False, f"KVM is here, but does not run a guest: {failed}")
+        speed = instructions_a_second(KvmVm(self._system))
         abilities = (
             "x86_64 guests",
             "single step",
             "interrupt and NMI injection",
             "MSR exits",
+            "breakpoints and watchpoints",
+            "dirty logs",
             "interrupt controllers",
         )
         if speed >= FAST:
@@ -56,13 +56,20 @@ class KvmEngine:
         reason, denied = obstacle()
         if reason:
             return EngineStatus(self.name, False, reason, denied=denied)
-        return self._works
+        try:
+            return self._works
+        except Denied as failed:
+            return EngineStatus(self.name, False, str(failed), denied=True)
+        except EngineUnavailable as failed:
+            return EngineStatus(self.name, False, str(failed))
+        except (HvError, OSError) as failed:
+            return EngineStatus(self.name, False, f"KVM is here, but does not run a guest: {failed}")
 
     def create_vm(self, ns_per_instruction: float = 0.0, apic: bool = False) -> EngineVm:
         """An empty address space."""
-        reason, _ = obstacle()
+        reason, denied = obstacle()
         if reason:
-            raise EngineUnavailable(reason)
+            raise (Denied if denied else EngineUnavailable)(reason)
         if ns_per_instruction:
             raise Unsupported(
                 "KVM does not count instructions, so time cannot be counted in them; the soft engine does"

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import sys
 from collections.abc import Iterable
 from fcntl import ioctl
-from pathlib import Path
 from typing import Final
 
 from ...errors import EngineUnavailable, NoResources
 from . import abi
 from .abi import Cap, Ioctl
+from .obstacle import DEVICE, refused
 
-DEVICE: Final = Path("/dev/kvm")
 _API_VERSION: Final = 12
 _NEEDED: Final = (
     *(Cap.USER_MEMORY, Cap.SET_GUEST_DEBUG, Cap.VCPU_EVENTS, Cap.DEBUGREGS, Cap.XSAVE, Cap.XCRS, Cap.READONLY_MEM),
     *(Cap.IMMEDIATE_EXIT, Cap.X86_USER_SPACE_MSR, Cap.X86_MSR_FILTER, Cap.SREGS2),
 )
+_OUT_OF: Final = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
 _NR_MEMSLOTS: Final = 10
 _MOST_CPUID: Final = 256
 
@@ -31,8 +31,11 @@ class System:
     """The open device."""
 
     def __init__(self) -> None:
-        self._fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
-        version = ioctl(self._fd, Ioctl.GET_API_VERSION, 0)
+        try:
+            self._fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+            version = ioctl(self._fd, Ioctl.GET_API_VERSION, 0)
+        except OSError as failed:
+            raise refused(failed) from None
         if version != _API_VERSION:
             raise EngineUnavailable(f"{DEVICE} speaks version {version} of KVM's API, not {_API_VERSION}")
         missing = [cap.name for cap in _NEEDED if not self.has(cap)]
@@ -53,7 +56,9 @@ class System:
         try:
             return ioctl(self._fd, Ioctl.CREATE_VM, 0)
         except OSError as failed:
-            raise NoResources(f"KVM makes no further VM: {failed}") from None
+            if failed.errno in _OUT_OF:
+                raise NoResources(f"KVM makes no further VM: {failed.strerror}") from None
+            raise refused(failed) from None
 
     @property
     def gpa_bits(self) -> int:
@@ -80,20 +85,3 @@ class System:
         count = abi.MSRS_HEAD.unpack_from(image)[0]
         rows = abi.CPUID_ENTRY.iter_unpack(memoryview(image)[8 : 8 + count * abi.CPUID_ENTRY.size])
         return {(leaf, subleaf): (a, b, c, d) for leaf, subleaf, _, a, b, c, d in rows}
-
-
-def obstacle() -> tuple[str, bool]:
-    """Why KVM cannot be used here and what to do, and whether it is only a matter of rights. Empty: it can."""
-    if sys.platform != "linux":
-        return f"KVM needs Linux, not {sys.platform}", False
-    if not DEVICE.exists():
-        return (
-            f"this machine has no {DEVICE}: load the module kvm_intel or kvm_amd, switch nested virtualization on for a"
-            f" virtual machine, or give a container the device (--device {DEVICE})"
-        ), False
-    if not os.access(DEVICE, os.R_OK | os.W_OK):
-        return (
-            f"this process may not open {DEVICE}: add the user to the group kvm (usermod -aG kvm …) and log in again",
-            True,
-        )
-    return "", False

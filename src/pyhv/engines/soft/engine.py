@@ -70,6 +70,7 @@ class SoftEngine:
             "time counted in instructions",
             "instruction trace",
             "breakpoints and watchpoints",
+            "dirty logs",
             "64 address spaces a VM",
             "interrupt controllers (local APIC, I/O APIC, 8259)",
         )
