@@ -5,8 +5,11 @@ A range nobody has mapped, or that cannot be written, is found before a guest us
 
 from __future__ import annotations
 
+import fcntl
+import struct
 import threading
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, SupportsIndex
@@ -18,6 +21,9 @@ from .forks import after_fork_in_child
 from .perm import Perm
 
 _MAPS: Final = Path("/proc/self/maps")
+_QUERY: Final = struct.Struct("=6Q56x")  # size, flags of the query, address; start, end, flags of the answer; …
+_PROCMAP_QUERY: Final = 0xC068_6611
+_READABLE, _WRITABLE = 1, 2
 _given: Final[dict[int, _silicon.HostMemory]] = {}  # by address: what `allocate` gave out
 _lock = threading.Lock()
 
@@ -47,6 +53,39 @@ def _end_of(line: str) -> int:
     return int(line[line.index("-") + 1 : line.index(" ")], 16)
 
 
+def _ranges_from(address: int) -> Iterator[HostRange]:
+    """The range around an address and those that follow it without a hole."""
+    with _MAPS.open("rb", buffering=0) as maps:
+        try:
+            while True:
+                entry = _ask_kernel(maps.fileno(), address)
+                yield entry
+                address = entry.end
+        except FileNotFoundError:
+            return
+        except OSError:
+            pass  # Linux before 6.11
+    lines = _MAPS.read_text().splitlines()
+    for line in lines[bisect_right(lines, address, key=_end_of) :]:
+        entry = _range_of(line)
+        if entry.start > address:
+            return
+        yield entry
+        address = entry.end
+
+
+def _ask_kernel(maps: int, address: int) -> HostRange:
+    """The range around an address, without a line of text for every other one. Raises FileNotFoundError for none.
+
+    Source: Linux, Documentation/filesystems/proc.rst, "PROCMAP_QUERY"; include/uapi/linux/fs.h, struct procmap_query.
+    """
+    query = bytearray(_QUERY.size)
+    _QUERY.pack_into(query, 0, len(query), 0, address, 0, 0, 0)
+    fcntl.ioctl(maps, _PROCMAP_QUERY, query)
+    _, _, _, start, end, flags = _QUERY.unpack(query)
+    return HostRange(start, end, bool(flags & _READABLE), bool(flags & _WRITABLE))
+
+
 def require_mapped(address: int, size: int, perm: Perm) -> Perm:
     """Check that this process has mapped `size` bytes at HVA `address` and may itself do what `perm` gives the guest.
 
@@ -54,11 +93,7 @@ def require_mapped(address: int, size: int, perm: Perm) -> Perm:
     host pages are not readable or not writable. EXEC asks nothing of the host.
     """
     end, position, rights = address + size, address, Perm.RWX
-    lines = _MAPS.read_text().splitlines()
-    for line in lines[bisect_right(lines, address, key=_end_of) :]:
-        entry = _range_of(line)
-        if entry.start > position:
-            break
+    for entry in _ranges_from(address):
         _require_rights(entry, position, perm)
         rights &= _rights_of(entry)
         position = entry.end

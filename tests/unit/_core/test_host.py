@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 from pathlib import Path
 
@@ -24,6 +25,29 @@ def test_parse_maps() -> None:
     assert (heap.readable, heap.writable) == (True, True)
     assert (guard.readable, guard.writable) == (False, False)
     assert vsyscall.start == 0xFFFF_FFFF_FF60_0000
+
+
+@pytest.fixture(params=["asks", "reads"], autouse=True)
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux from 6.11 on answers for one address; before, its text has to be read."""
+
+    def refuse(maps: int, address: int) -> host.HostRange:
+        raise OSError(errno.ENOTTY, "Inappropriate ioctl for device")
+
+    if request.param == "reads":
+        monkeypatch.setattr(host, "_ask_kernel", refuse)
+
+
+def test_the_kernel_s_two_ways_agree() -> None:
+    with mmap.mmap(-1, 4 * PAGE) as block, Path("/proc/self/maps").open("rb") as maps:
+        address = _address(block)
+        try:
+            asked = host._ask_kernel(maps.fileno(), address)
+        except OSError as error:
+            pytest.skip(f"this kernel does not answer: {error}")
+        assert asked in host.parse_maps(Path("/proc/self/maps").read_text())
+        with pytest.raises(FileNotFoundError):
+            host._ask_kernel(maps.fileno(), PAGE)
 
 
 def _address(block: mmap.mmap) -> int:
