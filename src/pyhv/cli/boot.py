@@ -61,7 +61,7 @@ def boot(  # noqa: PLR0917 - one a command-line option
         int,
         typer.Option(metavar="SIZE", parser=values.memory_size, show_default="256M", help="RAM, such as 512M or 2G."),
     ] = machine.DEFAULT_MEMORY,
-    engine: options.EngineName = options.ENGINE,
+    engine: options.EngineName = None,
     timeout: Annotated[
         float | None, typer.Option(metavar="S", parser=values.seconds, help="End after S seconds, with exit code 124.")
     ] = None,

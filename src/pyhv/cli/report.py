@@ -108,13 +108,19 @@ def notes(result: Result) -> list[str]:
     return list(result.notes)
 
 
+def _counted(result: Result | BootResult) -> str:
+    if result.instructions is None:
+        return f"instructions: the engine {result.engine} does not count them"
+    rate = result.instructions / result.exec_seconds / 1e6 if result.exec_seconds else 0.0
+    return f"instructions: {result.instructions:,} ({rate:,.1f} million/s)"
+
+
 def statistics(result: Result) -> list[str]:
     """The figures of --stats."""
-    rate = result.instructions / result.exec_seconds if result.exec_seconds else 0.0
     exits = ", ".join(f"{kind} {count:,}" for kind, count in result.exits.items())
     return [
-        f"instructions: {result.instructions:,}",
-        f"time: {result.seconds:.3f} s, of them {result.exec_seconds:.3f} s in the guest ({rate / 1e6:,.1f} million/s)",
+        _counted(result),
+        f"time: {result.seconds:.3f} s, of them {result.exec_seconds:.3f} s in the guest",
         f"exits: {sum(result.exits.values()):,} ({exits})",
     ]
 
@@ -187,11 +193,10 @@ def _inside(result: BootResult) -> list[str]:
 
 def boot_profile(result: BootResult) -> list[str]:
     """The table of --profile."""
-    rate = result.instructions / result.exec_seconds / 1e6 if result.exec_seconds else 0.0
     exits = ", ".join(f"{kind} {count:,}" for kind, count in result.exits.items())
     lines = [
         f"time: {result.seconds:.3f} s; in the guest, all processors: {result.exec_seconds:.3f} s",
-        f"instructions: {result.instructions:,} ({rate:,.1f} million/s)",
+        _counted(result),
         f"exits: {sum(result.exits.values()):,} ({exits})",
         *_inside(result),
     ]

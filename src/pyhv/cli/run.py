@@ -34,7 +34,7 @@ from .terminal import STDOUT, Progress, Terminal
 def run(  # noqa: PLR0917 - one a command-line option
     image: options.Image,
     arguments: options.Arguments = None,
-    engine: options.EngineName = options.ENGINE,
+    engine: options.EngineName = None,
     memory: options.Memory = session.DEFAULT_MEMORY,
     load_at: options.LoadAt = None,
     entry: options.Entry = None,

@@ -18,11 +18,14 @@ Image = Annotated[
 Arguments = Annotated[
     list[str] | None, typer.Argument(help="For the guest: a DOS command tail, a kernel's command line.")
 ]
-ENGINE = "soft"
-"""What `hv run` and `hv boot` take unless told otherwise: they count instructions and need interrupt controllers."""
 EngineName = Annotated[
-    str,
-    typer.Option(metavar="E", envvar="PYHV_ENGINE", help="Engine to run on; `hv engines` lists them."),
+    str | None,
+    typer.Option(
+        metavar="E",
+        envvar="PYHV_ENGINE",
+        help="Engine to run on; `hv engines` lists them.",
+        show_default="the fastest that can",
+    ),
 ]
 Memory = Annotated[
     int,

@@ -90,12 +90,13 @@ class Progress:
     def flush(self) -> None:
         self._onward.flush()
 
-    def update(self, instructions: int, seconds: float) -> None:
+    def update(self, instructions: int | None, seconds: float) -> None:
         """Called now and then during the run."""
         now = time.monotonic()
         if self._shows and self._at_line_start and now - self._last > QUIET_SECONDS and now >= self._next:
             self._shown, self._next = True, now + EVERY_SECONDS
-            text = f"running: {seconds:.0f} s, {instructions / 1e6:,.0f} million instructions"
+            counted = "" if instructions is None else f", {instructions / 1e6:,.0f} million instructions"
+            text = f"running: {seconds:.0f} s{counted}"
             print(f"{CLEAR_LINE}{text}", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:

@@ -14,6 +14,7 @@ from pyhv import Unsupported, VCpu, VirtualMachine
 
 from .boards.pc_apic import ACPI_AT, PcApic
 from .console import ByteSink, PumpedSource
+from .counts import executed
 from .disk import Disk
 from .dma import Dma
 from .limits import Limits, PanicSink, WatchingSink
@@ -54,7 +55,7 @@ class BootSettings:
     virtio_input: bool = False
     profile: bool = False
     ns_per_instruction: float = 0.0
-    on_slice: Callable[[int, float], None] | None = None
+    on_slice: Callable[[int | None, float], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class BootResult:
 
     outcome: Outcome
     engine: str
-    instructions: int
+    instructions: int | None  # None: the engine does not count them
     seconds: float
     exec_seconds: float
     exits: Mapping[str, int]
@@ -131,7 +132,7 @@ def _result(
     return BootResult(
         outcome,
         vm.engine_name,
-        sum(cpu.instructions for cpu in cpus),
+        executed(cpus),
         run.seconds,
         sum(cpu.exec_time_ns for cpu in cpus) / 1e9,
         run.exits,

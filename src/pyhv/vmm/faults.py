@@ -5,10 +5,12 @@ Intel SDM vol. 3A, "Interrupt and Exception Handling"; "Interrupt 8—Double Fau
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from pyhv import Exception as ExceptionExit
-from pyhv import HvError, VCpu, Vmcs
+from pyhv import HvError, Unsupported, VCpu, VirtualMachine, Vmcs
 
 NAMES = {
     0: "#DE (division by zero, or a quotient that does not fit)",
@@ -30,6 +32,7 @@ NAMES = {
     19: "#XM (SIMD floating-point error)",
 }
 ALL_EXCEPTIONS = 0xFFFF_FFFF
+MOST_COPIED = 1 << 30  # bytes of memory
 DOUBLE_FAULT, PAGE_FAULT = 8, 14
 CONTRIBUTORY = {0, 10, 11, 12, 13}
 BY_EVENT = 1  # of an error code that names a selector: the fault came in delivering an event
@@ -72,26 +75,50 @@ def fault_chain(cpu: VCpu) -> list[Fault]:
     The instruction is tried once more with every exception intercepted, and each delivery by itself, as that of an
     interrupt: a fault in it stays what it is. The processor is put back as it was.
     """
-    state, bitmap = cpu.state, cpu.controls.exception_bitmap
     chain: list[Fault] = []
+    with suppress(HvError), _intercepting(cpu) as trial:
+        if trial:
+            _follow(trial, chain)
+    return chain
+
+
+@contextmanager
+def _intercepting(cpu: VCpu) -> Iterator[VCpu | None]:
+    """A processor in this state whose exceptions are exits: this one, or the software CPU on a copy of the memory."""
+    state = cpu.state
     try:
-        cpu.controls.exception_bitmap = ALL_EXCEPTIONS
-        fault = _fault_of(cpu.step())
-        delivering = -1
-        while fault and len(chain) < 4:
-            chain.append(fault)
-            if delivering == DOUBLE_FAULT:
-                break
-            doubles = delivering >= 0 and _doubles(delivering, fault.vector)
-            delivering = DOUBLE_FAULT if doubles else fault.vector
-            cpu.state = state
-            fault = _fault_of_delivery(cpu, delivering)
-    except HvError:
-        pass
+        bitmap, cpu.controls.exception_bitmap = cpu.controls.exception_bitmap, ALL_EXCEPTIONS
+    except Unsupported:
+        regions = cpu.vm.space.regions()
+        if sum(region.end - region.start for region in regions) > MOST_COPIED:
+            yield None
+            return
+        with VirtualMachine("soft", apic=cpu.vm.has_interrupts) as vm, vm.vcpu() as double:
+            for region in regions:
+                size = region.end - region.start
+                vm.map(at=region.start, size=size, perm=region.perm)[:] = cpu.vm.read(region.start, size)
+            double.controls.exception_bitmap = ALL_EXCEPTIONS
+            double.state = state
+            yield double
+        return
+    try:
+        yield cpu
     finally:
         cpu.controls.exception_bitmap = bitmap
         cpu.state = state
-    return chain
+
+
+def _follow(cpu: VCpu, chain: list[Fault]) -> None:
+    state = cpu.state
+    fault, delivering = _fault_of(cpu.step()), -1
+    while fault and len(chain) < 4:
+        chain.append(fault)
+        if delivering == DOUBLE_FAULT:
+            break
+        doubles = delivering >= 0 and _doubles(delivering, fault.vector)
+        delivering = DOUBLE_FAULT if doubles else fault.vector
+        cpu.state = state
+        fault = _fault_of_delivery(cpu, delivering)
 
 
 def delivered(chain: list[Fault]) -> list[int]:

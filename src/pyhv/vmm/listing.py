@@ -77,13 +77,20 @@ class Tracer:
             self._write(show(self._cpu, linear_rip(self._cpu)))
         exit_ = self._cpu.step()
         if event.valid and isinstance(exit_, MonitorTrap):
-            self._write(show(self._cpu, self._cpu.recent()[-1][0]))  # the handler's first, which ran in the same step
+            self._write(_last_block(self._cpu))  # the handler's first, which ran in the same step
         self._shown = isinstance(exit_, PortIn | MmioLoad)
         return exit_
 
     def _window_opens(self) -> bool:
         """Whether the step will say only that an interrupt can be taken."""
         return self._cpu.controls.interrupt_window and self._cpu.interruptible
+
+
+def _last_block(cpu: VCpu) -> str:
+    try:
+        return show(cpu, cpu.recent()[-1][0])
+    except HvError:
+        return "(the first instruction of its handler)"
 
 
 def history(cpu: VCpu) -> list[str]:

@@ -42,6 +42,7 @@ from pyhv import (
 
 from .autopsy import explain_fetch, tell_shutdown
 from .boards.pc import Pc
+from .counts import executed
 from .limits import Limits, WatchingSink
 from .listing import Tracer
 from .outcome import (
@@ -75,9 +76,10 @@ class Run:
         personality: Personality | None = None,
         watch: WatchingSink | None = None,
         tracer: Tracer | None = None,
-        on_slice: Callable[[int, float], None] | None = None,
+        on_slice: Callable[[int | None, float], None] | None = None,
     ) -> None:
-        """With a `tracer` the run goes step by step, which is slow; `on_slice` is called about 20 times a second."""
+        """`limits.instructions` needs an engine that counts them. With a `tracer` the run goes step by step, which is
+        slow; `on_slice` is called about 20 times a second."""
         self._cpu, self._board, self._limits = cpu, board, limits
         self._personality, self._watch = personality, watch
         self._tracer, self._on_slice = tracer, on_slice
@@ -90,7 +92,7 @@ class Run:
         if watch:
             watch.on_seen = board.ring
         self._window_asked = False
-        self._first_instruction = cpu.instructions
+        self._first_instruction = executed((cpu,)) or 0
         self._started_ns = self._now()
         self._end_ns = None if limits.seconds is None else self._started_ns + int(limits.seconds * NS)
         self._slice_ns = self._started_ns + SLICE_NS
@@ -98,9 +100,10 @@ class Run:
         self._kinds: defaultdict[type[Exit], int] = defaultdict(int)
 
     @property
-    def instructions(self) -> int:
-        """Executed in this run."""
-        return self._cpu.instructions - self._first_instruction
+    def instructions(self) -> int | None:
+        """Executed in this run; None on an engine that does not count them."""
+        now = executed((self._cpu,))
+        return None if now is None else now - self._first_instruction
 
     @property
     def seconds(self) -> float:
@@ -145,13 +148,13 @@ class Run:
         return self._cpu.run(self._deadline_ns)
 
     def _counted_exit(self) -> Exit:
-        left = (self._limits.instructions or 0) - self.instructions
+        left = (self._limits.instructions or 0) - (self.instructions or 0)
         return self._cpu.run(self._deadline_ns, left) if left > 0 else BudgetSpent()
 
     def _stepped_exit(self) -> Exit:
         if self._now() >= self._deadline_ns:
             return DeadlinePassed()
-        if self._limits.instructions is not None and self.instructions >= self._limits.instructions:
+        if self._limits.instructions is not None and (self.instructions or 0) >= self._limits.instructions:
             return BudgetSpent()
         return self._tracer.step() if self._tracer else self._cpu.step()
 
@@ -215,7 +218,7 @@ class Run:
             case BadGuestState(reason):
                 return GuestDied(f"the processor cannot run in this state: {reason}")
             case BudgetSpent():
-                return LimitReached(self.instructions)
+                return LimitReached(self.instructions or 0)
             case Kicked():
                 return Interrupted()
             case Hypercall():
@@ -273,6 +276,7 @@ class Run:
             outcome = self._wait()
             if outcome:
                 return outcome
+        self._board.ring()  # what ended it is offered before the next instruction, without waiting for a window
         return None
 
     def _wait(self) -> Outcome | None:

@@ -42,7 +42,7 @@ class ParallelRun:
         *,
         watch: WatchingSink | None = None,
         panic: PanicSink | None = None,
-        on_slice: Callable[[int, float], None] | None = None,
+        on_slice: Callable[[int | None, float], None] | None = None,
         profile: Profile | None = None,
     ) -> None:
         """`on_slice` is called some 20 times a second, with the seconds so far and 0 instructions."""

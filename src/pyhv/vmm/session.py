@@ -13,6 +13,7 @@ from .bios.console import KeyConsole
 from .bios.personality import OWN_MEMORY, BiosPersonality
 from .boards.pc import Pc
 from .console import ByteSink, ByteSource
+from .counts import require_counting
 from .dos import DosKernel, Files
 from .dos.personality import DosPersonality
 from .limits import Limits, WatchingSink
@@ -42,7 +43,7 @@ DEFAULT_MEMORY = 128 << 20
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`directory` is what DOS programs may read. `on_trace` gets a line before each instruction, `on_slice` the
-    instructions and seconds so far, now and then.
+    instructions (None: not counted) and seconds so far, now and then.
 
     With `screen` what is typed comes from the keyboard, the result has the last picture, and `on_frame` gets each new
     one, some 20 a second; `limits.until` is looked for on it too.
@@ -53,19 +54,22 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     directory: Path | None = None
     on_trace: Callable[[str], object] | None = None
-    on_slice: Callable[[int, float], None] | None = None
+    on_slice: Callable[[int | None, float], None] | None = None
     screen: bool = False
     on_frame: Callable[[Frame], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How it ended and what it took. `registers` and `history` are there when the guest ended badly.
-    `notes` say how it came about, or what the guest was at, a line each."""
+    """How it ended and what it took; `instructions` is None where the engine does not count them.
+
+    `registers` and `history` are there when the guest ended badly. `notes` say how it came about, or what the guest was
+    at, a line each.
+    """
 
     outcome: Outcome
     engine: str
-    instructions: int
+    instructions: int | None
     seconds: float
     exec_seconds: float
     exits: Mapping[str, int]
@@ -79,9 +83,11 @@ def run(plan: Plan, settings: Settings, sink: ByteSink, source: ByteSource) -> R
     """Make a VM, put the plan into it and run it to its end. Raises ImageError, HvError for what cannot be set up."""
     until = settings.limits.until
     watch = WatchingSink(sink, until) if until else None
-    with VirtualMachine(settings.engine) as vm, Files(settings.directory) as files:
+    with VirtualMachine(_engine(plan, settings)) as vm, Files(settings.directory) as files:
         placed = place(plan, vm, settings.memory_bytes)
         with vm.vcpu() as cpu:
+            if settings.limits.instructions is not None:
+                require_counting(vm, cpu, "a limit of instructions was asked for")
             start(plan, vm, cpu, settings.memory_bytes)
             board = Pc(
                 settings.memory_bytes,
@@ -108,6 +114,12 @@ def run(plan: Plan, settings: Settings, sink: ByteSink, source: ByteSource) -> R
             return replace(_result(outcome, vm, cpu, loop), screen=lines, notes=_notes(outcome, cpu, board))
 
 
+def _engine(plan: Plan, settings: Settings) -> str | None:
+    """The one that was named; else the best that can do all that is asked for, which may be the software CPU alone."""
+    only_soft = settings.limits.instructions is not None or settings.on_trace is not None or plan.kind is Kind.DOS
+    return settings.engine or ("soft" if only_soft else None)
+
+
 class _Look:
     """Looks at the screen between two slices of a run."""
 
@@ -127,7 +139,7 @@ class _Look:
                 self._watch.notice()
         return frame
 
-    def slice(self, instructions: int, seconds: float) -> None:
+    def slice(self, instructions: int | None, seconds: float) -> None:
         """Called by the loop, some 20 times a second."""
         self.frame()
         if self._settings.on_slice:
