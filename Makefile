@@ -13,6 +13,7 @@ JOBS ?= 2
 PYTEST ?=
 BENCH ?=
 ORACLE ?= --seconds 600
+JUDGE ?= host
 FUZZ ?= --seconds 600 --findings 10
 
 .PHONY: help setup build run test test-slow test-system soak sanitize fuzz lint format docs bench oracle fresh clean distclean
@@ -72,8 +73,8 @@ docs: build ## make docs/reference and the generated Python anew from spec/
 bench: build ## the promises of bench/README.md, measured; BENCH=--json for a machine
 	@$(PY) -m bench $(BENCH)
 
-oracle: build-all ## random instructions against this processor, for long; ORACLE="--family shift"
-	@$$(find build/dev -name hv-oracle -type f -print -quit) $(ORACLE)
+oracle: build-all ## random instructions against this processor (JUDGE=kvm: a guest of KVM), for long; ORACLE="--family shift"
+	@$$(find build/dev -name hv-oracle -type f -print -quit) --judge $(JUDGE) $(ORACLE)
 
 fresh: ## `make run` and `make test` in a bare Debian 12 made for it (needs root, mmdebstrap)
 	@tools/fresh.sh

@@ -204,7 +204,7 @@ std::string story(const Program& program, const Result& host, const Result& soft
         if (patch.address) text += "    with [" + hex(patch.address) + "] = " + hex(patch.value) + "\n";
     char line[160];
     text +=
-        "state:   before              host after          soft after          (registers that stay 0 are left out)\n";
+        "state:   before              judge after         soft after          (registers that stay 0 are left out)\n";
     const auto row = [&](const char* name, u64 before, u64 on_host, u64 on_soft) {
         if (!before && !on_host && !on_soft) return;
         std::snprintf(line, sizeof line, "  %-6s 0x%016llx  0x%016llx  0x%016llx%s\n", name,
@@ -216,7 +216,7 @@ std::string story(const Program& program, const Result& host, const Result& soft
     row("rip", program.before.rip, host.after.rip, soft.after.rip);
     row("rflags", program.before.rflags, host.after.rflags, soft.after.rflags);
     text += fx_story(program.before.fx, host.after.fx, soft.after.fx);
-    text += "host " + describe_ending(host) + "; soft " + describe_ending(soft) + "\ndifferences:\n";
+    text += "judge " + describe_ending(host) + "; soft " + describe_ending(soft) + "\ndifferences:\n";
     for (const std::string& difference : verdict.differences) text += "    " + difference + "\n";
     return text;
 }

@@ -165,8 +165,8 @@ void compare_fx(unsigned bits, const FxState& host, const FxState& soft, u64 com
         if (same(host, soft, p) || !is_compared(p.name)) continue;
         if (n == 1 && !((host.fsw ^ soft.fsw) & status)) continue;
         const std::string name = part_name(n);
-        out.push_back(name + std::string(8 - name.size(), ' ') + "host " + number_text(host, p) +
-                      readable(name, host, p) + "\n            soft " + number_text(soft, p) + readable(name, soft, p));
+        out.push_back(name + std::string(8 - name.size(), ' ') + "judge " + number_text(host, p) +
+                      readable(name, host, p) + "\n            soft  " + number_text(soft, p) + readable(name, soft, p));
     }
 }
 
@@ -207,7 +207,7 @@ std::string fx_story(const FxState& before, const FxState& host, const FxState& 
             text += indent + "after  " + number_text(host, p) + readable(name, host, p) + "\n";
             continue;
         }
-        text += indent + "host   " + number_text(host, p) + readable(name, host, p) + "  <\n";
+        text += indent + "judge  " + number_text(host, p) + readable(name, host, p) + "  <\n";
         text += indent + "soft   " + number_text(soft, p) + readable(name, soft, p) + "\n";
     }
     return text;

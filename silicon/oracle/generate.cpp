@@ -17,9 +17,11 @@ using x86::rsi;
 using x86::rsp;
 
 Generator::Generator(Forms& forms, const Wishes& wishes, u64 seed) : forms_(forms), wishes_(wishes), rng_(seed) {
-    for (const unsigned bits : {64u, 32u, 16u})
-        if ((wishes.bits == 0 || wishes.bits == bits) && (bits != 16 || wishes.has_16_bits))
+    for (const unsigned bits : {64u, 32u, 16u}) {
+        const bool can = bits == 64 || (bits == 32 ? wishes.has_32_bits : wishes.has_16_bits);
+        if (can && (wishes.bits == 0 || wishes.bits == bits))
             chosen_[Form::place(bits)] = forms.choose(wishes.family, wishes.mnemonic, bits);
+    }
     is_chosen_.resize(forms.units().size());
     for (const auto& list : chosen_)
         for (const unsigned n : list) is_chosen_[n] = true;

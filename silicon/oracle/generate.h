@@ -12,7 +12,7 @@ namespace silicon::oracle {
 struct Wishes {
     std::string family, mnemonic;  // empty: all
     unsigned bits = 0;             // 64, 32 or 16; 0: all
-    bool has_16_bits = true;
+    bool has_32_bits = true, has_16_bits = true;
     bool fs_base_is_zero = true;  // FS and GS overrides may be used
 };
 

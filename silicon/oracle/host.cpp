@@ -15,6 +15,7 @@
 #include <stdexcept>
 
 #include "silicon/oracle/host_child.h"
+#include "silicon/x86_64/event.h"
 
 namespace silicon::oracle {
 
@@ -51,7 +52,7 @@ Host::~Host() {
 Job& Host::job(unsigned n) const { return shared_->jobs[n]; }
 Pattern& Host::pattern() const { return shared_->pattern; }
 void Host::pattern_changed() { ++shared_->pattern_stamp; }
-bool Host::has_16_bits() const { return shared_->has_16_bits; }
+bool Host::judges(unsigned bits) const { return bits != 16 || shared_->has_16_bits; }
 bool Host::has_fs_base() const { return child_has_fs_base(); }
 
 double Host::cpu_seconds() const {
@@ -131,6 +132,10 @@ void Host::read_own_ranges() {
         if (!both) own_.push_back({begin, end});
     }
     std::fclose(maps);
+}
+
+bool Host::is_doubtful(const Program&, const Result&, const Result& soft) const {
+    return soft.ending == x86::vector_pf && is_own(soft.address);
 }
 
 bool Host::is_own(u64 address) const {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "silicon/oracle/layout.h"
+#include "silicon/oracle/side.h"
 
 namespace silicon::oracle {
 
@@ -14,31 +14,29 @@ struct OwnRange {
     u64 begin, end;
 };
 
-class Host {
+class Host : public Side {
   public:
     Host();
-    ~Host();
-    Host(const Host&) = delete;
-    Host& operator=(const Host&) = delete;
+    ~Host() override;
 
-    // The code area, shared with the child: writable here, executable there.
-    u8* code() const { return code_; }
-    Job& job(unsigned n) const;
-    Pattern& pattern() const;  // of the data pages; call `pattern_changed` after writing
-    void pattern_changed();
-
-    void start(unsigned jobs);       // sets the child to work on jobs 0 …
-    bool wait(std::string& why);     // false: the child died; a new one is there, the results are not
-    bool is_own(u64 address) const;  // the child's own memory, which the soft side does not have
-    double cpu_seconds() const;      // that the child has used
-    bool has_16_bits() const;        // 16-bit code can be judged
-    bool has_fs_base() const;        // FS overrides have base 0 there
+    const char* name() const override { return "this processor"; }
+    u8* code() const override { return code_; }
+    Job& job(unsigned n) const override;
+    Pattern& pattern() const override;
+    void pattern_changed() override;
+    void start(unsigned jobs) override;
+    bool wait(std::string& why) override;
+    bool is_doubtful(const Program& program, const Result& own, const Result& soft) const override;
+    double cpu_seconds() const override;
+    bool judges(unsigned bits) const override;
+    bool has_fs_base() const override;
 
   private:
     struct Shared;
     void spawn();
     void reap();
     void read_own_ranges();
+    bool is_own(u64 address) const;  // the child's memory, which the soft side does not have
 
     Shared* shared_ = nullptr;
     u8* code_ = nullptr;

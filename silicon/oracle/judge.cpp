@@ -22,7 +22,7 @@ constexpr u64 user_end = (u64{1} << 47) - page_bytes;  // where Linux hides whet
 
 std::string both(const char* what, u64 host, u64 soft) {
     char text[128];
-    std::snprintf(text, sizeof text, "%-7s host 0x%016llx  soft 0x%016llx", what, static_cast<unsigned long long>(host),
+    std::snprintf(text, sizeof text, "%-7s judge 0x%016llx  soft 0x%016llx", what, static_cast<unsigned long long>(host),
                   static_cast<unsigned long long>(soft));
     return text;
 }
@@ -42,7 +42,7 @@ void compare_registers(const Program& program, const Result& host, const Result&
 void compare_memory(const Result& host, const Result& soft, std::vector<std::string>& out) {
     if (host.change_count == soft.change_count && host.change_hash == soft.change_hash) return;
     char text[128];
-    std::snprintf(text, sizeof text, "memory  host changed %u words, soft %u", host.change_count, soft.change_count);
+    std::snprintf(text, sizeof text, "memory  judge changed %u words, soft %u", host.change_count, soft.change_count);
     out.push_back(text);
     const auto list = [&](const char* side, const Result& mine, const Result& other) {
         const unsigned count = std::min(mine.change_count, Result::most_changes);
@@ -57,7 +57,7 @@ void compare_memory(const Result& host, const Result& soft, std::vector<std::str
             out.push_back(text);
         }
     };
-    list("host", host, soft);
+    list("judge", host, soft);
     list("soft", soft, host);
 }
 
@@ -95,7 +95,7 @@ Verdict compare(const Program& program, const Result& host, const Result& soft) 
     const bool same_address = !page_fault || host.address == soft.address;
     if (host.ending != soft.ending || ((host.error ^ soft.error) & ~ignored_error && host.ending < ended) ||
         !same_address)
-        v.differences.push_back("ending  host " + describe_ending(host) + "; soft " + describe_ending(soft));
+        v.differences.push_back("ending  judge " + describe_ending(host) + "; soft " + describe_ending(soft));
     compare_registers(program, host, soft, v.differences);
     compare_memory(host, soft, v.differences);
     if (!v.differences.empty()) v.kind = Verdict::Differs;
@@ -115,14 +115,14 @@ Job job_of(const Program& program) {
 
 void Judge::use_pattern(u64 seed) {
     if (has_pattern_ && seed == seed_) return;
-    make_pattern(seed, host.pattern());
-    host.pattern_changed();
-    soft.set_pattern(host.pattern());
+    make_pattern(seed, side->pattern());
+    side->pattern_changed();
+    soft.set_pattern(side->pattern());
     seed_ = seed;
     has_pattern_ = true;
 }
 
-// Not judged: what ran away, what touched memory that only the child has, what the manuals leave to the processor.
+// Not judged: what ran away, what the manuals leave to the processor, what the judge cannot say.
 Verdict Judge::weigh(const Program& program, const Result& on_host, const Result& on_soft) {
     if (on_soft.ending == timed_out || on_host.ending == escaped || went_astray(program, on_soft))
         return {Verdict::NotJudged, {}};
@@ -139,20 +139,20 @@ Verdict Judge::weigh(const Program& program, const Result& on_host, const Result
     const u64 out = program.before.rip + slot_bytes - 8;
     const auto is_own = [&](u64 rip) { return program.step_at(rip) >= 0 || rip == out; };
     if (v.kind == Verdict::Differs && soft.strays(job_of(program), is_own)) return {Verdict::NotJudged, {}};
-    const bool own = on_soft.ending == x86::vector_pf && host.is_own(on_soft.address);
-    return v.kind == Verdict::Differs && own ? Verdict{Verdict::NotJudged, {}} : v;
+    if (v.kind == Verdict::Differs && side->is_doubtful(program, on_host, on_soft)) return {Verdict::NotJudged, {}};
+    return v;
 }
 
 Verdict Judge::judge_one(const Program& program, Result& on_host, Result& on_soft) {
     use_pattern(program.pattern_seed);
-    write_code(program, host.code());
-    Job& job = host.job(0);
+    write_code(program, side->code());
+    Job& job = side->job(0);
     job = job_of(program);
     soft.run(job, on_soft);
     if (on_soft.ending == timed_out) return {Verdict::NotJudged, {}};
-    host.start(1);
+    side->start(1);
     std::string why;
-    if (!host.wait(why)) return {Verdict::Differs, {"the bare-host child died: " + why}};
+    if (!side->wait(why)) return {Verdict::Differs, {"the judge broke down: " + why}};
     on_host = job.result;
     return weigh(program, on_host, on_soft);
 }
@@ -161,27 +161,27 @@ void Judge::judge_batch(const std::vector<Program>& programs, std::vector<Verdic
                         std::vector<Result>& soft_results) {
     if (programs.empty()) return;
     use_pattern(programs[0].pattern_seed);
-    std::memset(host.code(), 0xcc, code_bytes);
+    std::memset(side->code(), 0xcc, code_bytes);
     for (unsigned n = 0; n < programs.size(); ++n) {
-        write_code(programs[n], host.code());
-        write_way_out(n, programs[n].bits, host.code());
-        host.job(n) = job_of(programs[n]);
+        write_code(programs[n], side->code());
+        write_way_out(n, programs[n].bits, side->code());
+        side->job(n) = job_of(programs[n]);
     }
-    host.start(unsigned(programs.size()));
+    side->start(unsigned(programs.size()));
     verdicts.assign(programs.size(), {});
     soft_results.resize(programs.size());
     for (unsigned n = 0; n < programs.size(); ++n) soft.run(job_of(programs[n]), soft_results[n]);
     std::string why;
-    if (host.wait(why)) {
+    if (side->wait(why)) {
         for (unsigned n = 0; n < programs.size(); ++n)
-            verdicts[n] = weigh(programs[n], host.job(n).result, soft_results[n]);
+            verdicts[n] = weigh(programs[n], side->job(n).result, soft_results[n]);
         return;
     }
-    std::fprintf(stderr, "oracle: the bare-host child died (%s); running its batch one by one\n", why.c_str());
+    std::fprintf(stderr, "oracle: the judge broke down (%s); running its batch one by one\n", why.c_str());
     for (unsigned n = 0; n < programs.size(); ++n) {
         Result on_host;
         verdicts[n] = judge_one(programs[n], on_host, soft_results[n]);
-        host.job(n).result = on_host;
+        side->job(n).result = on_host;
     }
 }
 

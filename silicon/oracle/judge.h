@@ -1,19 +1,21 @@
 // Runs programs on both sides and says where they differ.
 #pragma once
 
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "silicon/oracle/forms.h"
-#include "silicon/oracle/host.h"
 #include "silicon/oracle/program.h"
+#include "silicon/oracle/side.h"
 #include "silicon/oracle/soft.h"
 
 namespace silicon::oracle {
 
 struct Verdict {
     enum Kind { Same, Differs, NotJudged } kind = Same;
-    std::vector<std::string> differences;  // "rax: host 0x1, soft 0x2"
+    std::vector<std::string> differences;  // "rax  judge 0x1, soft 0x2"
 };
 
 // What to compare when `program` has ended as `result` says: flags as Step has them.
@@ -24,7 +26,7 @@ Job job_of(const Program& program);
 
 class Judge {
   public:
-    Judge() : soft(host.code()) {}
+    explicit Judge(std::unique_ptr<Side> judge) : side(std::move(judge)), soft(side->code()) {}
 
     // One program by itself. The pattern is the program's.
     Verdict judge_one(const Program& program, Result& on_host, Result& on_soft);
@@ -34,7 +36,7 @@ class Judge {
     // A smaller program that still differs.
     Program minimise(const Program& program);
 
-    Host host;
+    std::unique_ptr<Side> side;
     Soft soft;
 
   private:

@@ -13,6 +13,7 @@ using silicon::oracle::Options;
 constexpr const char* help =
     "hv-oracle: judge the software CPU's instructions by this processor\n"
     "\n"
+    "  --judge host|kvm  this processor in a child process (host), or a guest of /dev/kvm in user mode\n"
     "  --seed N          of the random programs (1)\n"
     "  --count N         stop after this many instructions (200000 when no limit is given)\n"
     "  --seconds S       stop after this time\n"
@@ -59,6 +60,7 @@ bool value_option(Options& o, const char* name, const char* value) {
     else if (is("--failures")) o.failures = static_cast<unsigned>(number(name, value));
     else if (is("--at-least")) o.at_least = static_cast<silicon::u64>(number(name, value));
     else if (is("--keep")) o.keep = value;
+    else if (is("--judge")) o.judge = value;
     else return false;
     return true;
 }
@@ -89,6 +91,7 @@ Options parse(int argc, char** argv) {
     }
     const unsigned bits = o.wishes.bits;
     if (bits != 0 && bits != 16 && bits != 32 && bits != 64) wrong_use("--bits", "takes 64, 32 or 16");
+    if (o.judge != "host" && o.judge != "kvm") wrong_use("--judge", "takes host or kvm");
     if (!o.count && o.seconds == 0) o.count = 200'000;
     return o;
 }

@@ -9,6 +9,8 @@
 #include <map>
 
 #include "silicon/oracle/case.h"
+#include "silicon/oracle/host.h"
+#include "silicon/oracle/kvm.h"
 
 namespace silicon::oracle {
 
@@ -22,18 +24,25 @@ std::string free_name(const std::string& stem) {
             return name;
 }
 
+std::unique_ptr<Side> make_side(const std::string& name) {
+    if (name == "kvm") return std::make_unique<Kvm>();
+    return std::make_unique<Host>();
+}
+
 std::string row_name(const Unit& unit) { return std::string(name_of(unit.mnemonic)) + " " + unit.row->operands; }
 
 }  // namespace
 
 Session::Session(const Options& options)
     : options_(options),
+      judge_(make_side(options.judge)),
       generator_(
           forms_,
           [&] {
               Wishes wishes = options.wishes;
-              wishes.fs_base_is_zero = judge_.host.has_fs_base();
-              wishes.has_16_bits = judge_.host.has_16_bits();
+              wishes.fs_base_is_zero = judge_.side->has_fs_base();
+              wishes.has_32_bits = judge_.side->judges(32);
+              wishes.has_16_bits = judge_.side->judges(16);
               return wishes;
           }(),
           options.seed),
@@ -68,7 +77,7 @@ void Session::report_failure(const Program& program, const Verdict& first) {
     for (const Step& step : small.steps) unit_failed_[unit_of(step)] = true;
     ++failed_;
     const std::string text = case_text(small, on_host);
-    std::printf("\n==== the software CPU differs from this processor (%u)\n%s", failed_,
+    std::printf("\n==== the software CPU differs from %s (%u)\n%s", judge_.side->name(), failed_,
                 story(small, on_host, on_soft, verdict).c_str());
     if (verdict.kind != Verdict::Differs) {  // it hangs on what ran before it
         std::printf("alone it does not differ; among the others of its batch it did:\n");
@@ -96,8 +105,8 @@ void Session::count_programs() {
 
 int Session::run() {
     if (!generator_.can_make_any()) {
-        std::fprintf(stderr, "hv-oracle: no row of the table is of family \"%s\" and mnemonic \"%s\" in this mode\n",
-                     options_.wishes.family.c_str(), options_.wishes.mnemonic.c_str());
+        std::fprintf(stderr, "hv-oracle: no row of the table is of family \"%s\" and mnemonic \"%s\" in a mode that %s can judge\n",
+                     options_.wishes.family.c_str(), options_.wishes.mnemonic.c_str(), judge_.side->name());
         return 2;
     }
     const double began = now();
@@ -132,7 +141,7 @@ int Session::run() {
 bool Session::covered(const Unit& unit) const {
     const Wishes& w = options_.wishes;
     for (const unsigned bits : {64u, 32u}) {
-        if (w.bits && w.bits != bits) continue;
+        if ((w.bits && w.bits != bits) || !judge_.side->judges(bits)) continue;
         for (const unsigned n : forms_.choose(w.family, w.mnemonic, bits))
             if (&forms_.units()[n] == &unit) return true;
     }
@@ -177,7 +186,7 @@ void Session::print_json(double seconds) const {
         static_cast<unsigned long long>(options_.seed), static_cast<unsigned long long>(judged_),
         static_cast<unsigned long long>(programs_judged_), static_cast<unsigned long long>(faulted_),
         static_cast<unsigned long long>(not_judged_), failed_, seconds,
-        double(std::clock()) / CLOCKS_PER_SEC + judge_.host.cpu_seconds());
+        double(std::clock()) / CLOCKS_PER_SEC + judge_.side->cpu_seconds());
     const char* comma = "";
     for (const Unit& unit : forms_.units()) {
         if (!covered(unit)) continue;
@@ -225,14 +234,16 @@ int Session::replay() {
         const Verdict mutual = judge_.judge_one(c.program, on_host, on_soft);
         const Verdict host = compare(c.program, c.expected, on_host), soft = compare(c.program, c.expected, on_soft);
         const bool same = mutual.kind == Verdict::Same && soft.kind == Verdict::Same && host.kind == Verdict::Same;
-        std::printf("%s: %s\n", path.c_str(), same ? "as expected" : "DIFFERS");
-        if (same) continue;
+        const bool can = judge_.side->judges(c.program.bits) && !judge_.side->is_doubtful(c.program, on_host, on_soft);
+        std::printf("%s: %s\n", path.c_str(), same ? "as expected" : can ? "DIFFERS" : "not judged");
+        if (same || !can) continue;
         ++failed;
         std::printf("%s", story(c.program, on_host, on_soft, mutual).c_str());
         for (const std::string& text : soft.differences)
-            std::printf("    expected (as host) against soft: %s\n", text.c_str());
+            std::printf("    expected (as judge) against soft: %s\n", text.c_str());
         for (const std::string& text : host.differences)
-            std::printf("    expected (as host) against this processor (as soft): %s\n", text.c_str());
+            std::printf("    expected (as judge) against %s (as soft): %s\n", judge_.side->name(),
+                        text.c_str());
     }
     return failed ? 1 : 0;
 }

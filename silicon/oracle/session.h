@@ -16,6 +16,7 @@ struct Options {
     unsigned failures = 1;  // how many different ones to find before giving up
     Wishes wishes;
     bool list = false, json = false;
+    std::string judge = "host";  // or kvm
     std::string keep;  // folder for the cases of what differs
     std::vector<std::string> replay, record;
 };

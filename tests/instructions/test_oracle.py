@@ -80,7 +80,7 @@ def test_a_wrong_vector_register_is_named(oracle: Path, tmp_path: Path, register
     path.write_text("\n".join([*kept, f"after_{register} = {int(before, 0) ^ 0x100:#x}"]) + "\n")
     done = run(oracle, "--replay", path)
     assert done.returncode == 1
-    assert f"{register} " in done.stdout.partition("expected (as host)")[2]
+    assert f"{register} " in done.stdout.partition("expected (as judge)")[2]
 
 
 def test_a_register_that_is_too_wide_is_refused(oracle: Path, tmp_path: Path) -> None:
