@@ -17,6 +17,7 @@ LONG = (
     " -static -nostdlib -no-pie -Wl,--build-id=none -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments"
     " -Wl,-z,max-page-size=4096 -Wl,-Ttext-segment=0x100000"
 ).split()
+KERNEL = [*LONG, "-m32", "-fno-pie"]
 FLAT = "ld -Ttext=0x1000 -e 0 --oformat binary".split()
 
 
@@ -27,7 +28,8 @@ def _run(*command: str | Path) -> None:
 
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """`build("paging.c")` gives a 64-bit ELF, `build("real.S")` flat code for 0x1000."""
+    """`build("paging.c")` gives a 64-bit ELF, `build("real.S")` flat code for 0x1000,
+    `build("system.c")` a 32-bit Multiboot kernel."""
     if not shutil.which("gcc"):
         pytest.fail("these tests build guests: install gcc and binutils")
     folder = tmp_path_factory.mktemp("guests")
@@ -36,7 +38,9 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def make(name: str) -> Path:
         if name not in made:
             made[name] = folder / name.replace(".", "_")
-            if name.endswith(".c"):
+            if name == "system.c":
+                _run(*KERNEL, "-o", made[name], SOURCES / "system.S", SOURCES / name)
+            elif name.endswith(".c"):
                 _run(*LONG, "-o", made[name], SOURCES / "entry.S", SOURCES / "guest.c", SOURCES / name)
             else:
                 _run("as", "--32", "-o", folder / "flat.o", SOURCES / name)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 # silicon/x86_64/outside.h.
 _INTERRUPT, _WINDOW, _NMI, _MESSAGE, _WAIT = 1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12
-_TAKES_INTERRUPT, _TAKES_NMI = 1, 2
+_TAKES_NMI, _TAKES_ALL = 2, 3
+_READY_AT, _IF_AT, _CR8_AT = abi.READY_FOR_INTERRUPT_AT, abi.IF_AT, abi.CR8_AT
 _NEVER: Final = (1 << 64) - 1
 
 _SLICE_NS: Final = 20_000_000  # how long a wait on the main thread may keep Ctrl-C waiting
@@ -78,22 +79,35 @@ class ApicVcpu(Controllers):
 
     def run(self, deadline_ns: int | None = None, budget: int | None = None) -> Exit:
         """To the next exit."""
-        return self._run_within(deadline_ns, budget)
+        if deadline_ns is not None or budget is not None or self._guarded:
+            return self._run_within(deadline_ns, budget)
+        self.begin()
+        try:
+            return self._go(None)
+        finally:
+            self.end()
 
     def _on(self, until: int | None) -> Exit:
         if self._stepping:
             return super()._on(until)
+        run = self.kvm_run
         while True:
-            found = self._ended(until)
-            if found is not None:
-                return found
-            asked = self._look(_TAKES_NMI | self._can(), self._task_priority())
+            if self._kicked or until is not None:
+                found = self._ended(until)
+                if found is not None:
+                    return found
+            if self._dirty or self._dirty_system:
+                asked = self._look(self._can(), self._task_priority())
+            else:  # KVM said at its last exit whether an interrupt can be taken
+                can = _TAKES_ALL if run[_READY_AT] and run[_IF_AT] else _TAKES_NMI
+                asked = self._look(can, run[_CR8_AT])
             if asked & ~_WINDOW:
                 found = self._do(asked, until)
                 if found is not None:
                     return found
                 continue
-            self._ask_for_window(bool(asked))
+            if asked or self._window:
+                self._ask_for_window(bool(asked))
             self._set_timer(until)
             found = (self._ready() if self._dirty or self._dirty_system else None) or self._enter()
             if found is not None:
@@ -113,18 +127,13 @@ class ApicVcpu(Controllers):
         return self.kvm_run[abi.CR8_AT]
 
     def _can(self) -> int:
-        """Whether an interrupt can be taken now: KVM said so at its last exit, or the twin is the guest and says so."""
-        if self._dirty or self._dirty_system:
-            self.pull_all()
-            return _TAKES_INTERRUPT if self._twin_takes() else 0
-        run = self.kvm_run
-        return _TAKES_INTERRUPT if run[abi.READY_FOR_INTERRUPT_AT] and run[abi.IF_AT] else 0
-
-    def _twin_takes(self) -> bool:
+        """What can be taken now, while the twin is the guest."""
+        self.pull_all()
         field = self.twin.read_vmcs
         blocked = field(Vmcs.GUEST_INTERRUPTIBILITY) & _BY_STI_OR_MOV_SS
         waits = field(Vmcs.ENTRY_INTERRUPTION_INFO) & _EVENT_WAITS
-        return bool(self.twin.read_register(Reg.RFLAGS) & _IF) and not blocked and not waits
+        takes = self.twin.read_register(Reg.RFLAGS) & _IF and not blocked and not waits
+        return _TAKES_ALL if takes else _TAKES_NMI
 
     def _do(self, asked: int, until: int | None) -> Exit | None:
         """An exit: it comes before what is asked."""
