@@ -228,3 +228,14 @@ def option_bits_are_checked(engine: str) -> None:
     fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vcpu_create(1 << 9))
     fails(hv.HV_UNSUPPORTED, lambda: hv.hv_vcpu_create(hv.HV_VCPU_ACCEL_RDPMC))
     hv.hv_vm_destroy()
+
+
+@promise
+@covers(hv_vm_create="SUCCESS")
+def mitigations_change_nothing(engine: str) -> None:
+    """4.31: with each of the mitigation bits, and with all, a guest runs as without."""
+    bits = [bit for bit in hv.hv_vm_options_t if 0 < bit < hv.HV_VM_ACCEL_APIC]
+    assert len(bits) == 6
+    for options in (*bits, sum(bits)):
+        with raw_guest("40 f4", options=options) as raw:
+            assert (raw.run(), raw.reg(hv.HV_X86_RAX)) == (hv.VMX_REASON_HLT, 1)
