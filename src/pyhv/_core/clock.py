@@ -15,9 +15,12 @@ def mach_absolute_time() -> int:
 
 
 def of_mach(moment: int, clock: EngineClock) -> int:
-    """A moment of `mach_absolute_time` on a VM's clock; one that has passed is the clock's now."""
-    now = clock.now_ns
-    return now + max(0, moment - mach_absolute_time())
+    """A moment of `mach_absolute_time` on a VM's clock; one that has passed is the clock's now.
+
+    The VM's clock is read last: a thread that has to wait in between is late, and no deadline comes before its time.
+    """
+    left = max(0, moment - mach_absolute_time())
+    return clock.now_ns + left
 
 
 def tsc(clock: EngineClock) -> int:
