@@ -84,12 +84,20 @@ void write_granted(VcpuObject& vcpu, const nb::bytes& image) {
     cpu.managed_msrs = std::move(managed);
 }
 
+// What ended a run that was not this CPU's: another one runs the guest, and this one is its VMCS.
+void note_exit(VcpuObject& vcpu, u32 reason) {
+    ExitRecord& exit = idle(vcpu).exit;
+    exit.clear();
+    exit.reason = static_cast<Reason>(reason);
+}
+
 }  // namespace
 
 void bind_vcpu_vmx(nb::class_<VcpuObject>& cls) {
     cls.def("read_shadow_vmcs", [](VcpuObject& v, u32 field) { return idle(v).vmcs.shadow.read(field); })
         .def("write_shadow_vmcs", [](VcpuObject& v, u32 field, u64 value) { idle(v).vmcs.shadow.write(field, value); })
         .def("set_shadow_access", &set_shadow_access)
+        .def("note_exit", &note_exit, nb::arg("reason"), "An exit with a reason and nothing else, for engines that only keep a VMCS here.")
         .def("bind_msr", &bind_msr)
         .def("set_msr_access", &set_msr_access)
         .def("read_granted", &read_granted)

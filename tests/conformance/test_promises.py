@@ -12,7 +12,7 @@ from pyhv.framework import intel as hv
 from pyhv.testing import Promise, promises, recorded
 from spec_rules import SUCCESS, load_codes
 
-from .limits import DIFFERENT, NO_RAW_FACE, UNSUPPORTED
+from .limits import DIFFERENT, UNSUPPORTED
 
 # Promises that an engine does not keep yet: (engine, name) → what is missing. One that is kept after all makes its test
 # fail: take it out.
@@ -27,8 +27,6 @@ def _case(promise: Promise, engine: str) -> object:
     missing = NOT_YET.get((engine, promise.name))
     marks = [pytest.mark.xfail(reason=missing, strict=True)] if missing else []
     differs = DIFFERENT.get((engine, promise.name))
-    if promise.name.startswith("strict_"):
-        differs = NO_RAW_FACE.get(engine)
     if differs:
         marks.append(pytest.mark.skip(reason=f"{engine}: {differs}"))
     return pytest.param(promise, engine, id=f"{promise}-{engine}", marks=marks)

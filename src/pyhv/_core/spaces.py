@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self, SupportsIndex
 
 from ..arch.x86_64.vmcs import Vmcs
 from ..engines.base import EngineSpace
-from ..errors import BadArgument, Busy, Closed, NoResources
+from ..errors import BadArgument, Busy, Closed, NoResources, Unsupported
 from .checks import aligned, integer
 from .dirty import DirtyLog
 from .mapping import Mapping, allocated, of_buffer
@@ -166,6 +166,10 @@ class Spaces:
 
     def add(self, vm: VirtualMachine) -> Space:
         """A further one, empty, with the lowest free index. Raises NoResources beyond `most`, Unsupported."""
+        if self.most == 1:
+            raise Unsupported(
+                f"a VM of the {vm.engine_name} engine has one guest-physical address space, of the soft engine more"
+            )
         with self._lock:
             free = next((index for index in range(self.most) if index not in self._live), None)
             if free is None:

@@ -66,6 +66,8 @@ def hv_vmx_vcpu_get_cap_write_vmcs(vcpu: SupportsIndex, field: SupportsIndex) ->
     if number in _FIXED:
         zero, one = (read(cap) for cap in _FIXED[number])
         return CapWriteVmcs(zero & ~_CR0_MAY_BE_CLEAR if number == Vmcs.GUEST_CR0 else zero, one)
+    if number in getattr(cpu.engine, "fields_kept_zero", ()):  # what the engine cannot intercept
+        return CapWriteVmcs(0, 0)
     return CapWriteVmcs(0, _WIDTHS[number >> 13 & 3])
 
 

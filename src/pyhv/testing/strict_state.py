@@ -257,6 +257,7 @@ def native_msrs_keep_their_value(engine: str) -> None:
             assert raw.run() == hv.VMX_REASON_HLT, name
             assert hv.hv_vcpu_read_msr(raw.vcpu, msr) == value, name
             assert raw.reg(hv.HV_X86_RDX) << 32 | raw.reg(hv.HV_X86_RAX) == value, name
+        raw.exceptions()
         hv.hv_vcpu_enable_native_msr(raw.vcpu, hv.HV_MSR_IA32_PRED_CMD, True)
         raw.set(hv.HV_X86_RCX, hv.HV_MSR_IA32_PRED_CMD)
         raw.set(hv.HV_X86_RAX, 1)

@@ -235,6 +235,7 @@ def exceptions_exit_by_the_bitmap(engine: str) -> None:
     """4.19: reason 0 with valid, type and vector; RIP on the instruction, nothing pushed; #UD has a length."""
     for code in ("0f0b", "0f05"):  # ud2; syscall, which is none while EFER.SCE is 0: a client may do it and go on
         with raw_guest(code) as raw:
+            raw.exceptions()
             _enter_long_mode(raw)
             assert raw.run() == hv.VMX_REASON_EXC_NMI
             assert raw.read(hv.VMCS_RO_VMEXIT_IRQ_INFO) == 0x8000_0306
@@ -246,6 +247,7 @@ def exceptions_exit_by_the_bitmap(engine: str) -> None:
 def a_software_interrupt_through_a_small_idt(engine: str) -> None:
     """4.23: IDT limit 0 makes INT n a #GP exit whose vectoring info holds n with the software type; RIP at the INT."""
     with raw_guest("b409 cd21") as raw:
+        raw.exceptions()
         raw.write(hv.VMCS_GUEST_IDTR_LIMIT, 0)
         assert raw.run() == hv.VMX_REASON_EXC_NMI
         assert raw.read(hv.VMCS_RO_VMEXIT_IRQ_INFO) & 0x8000_07FF == 0x8000_030D
@@ -314,6 +316,7 @@ def long_mode_can_be_entered(engine: str) -> None:
 def a_page_fault_gives_its_address(engine: str) -> None:
     """4.19: a #PF exit has the address in the qualification and leaves CR2 alone; the error code is there."""
     with raw_guest("a000000080 f4") as raw:  # mov al, [0x80000000]
+        raw.exceptions()
         raw.ram[0x9000:0x9004] = struct.pack("<I", 0x87)  # one 4 MiB page onto itself
         raw.write(hv.VMCS_GUEST_CS_AR, 0xC09B)
         raw.write(hv.VMCS_GUEST_DS_AR, 0xC093)

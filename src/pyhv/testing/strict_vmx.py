@@ -91,6 +91,7 @@ def performance_counters_exit_or_are_not_there(engine: str) -> None:
 def rdtscp_needs_its_control(engine: str) -> None:
     """4.1, 4.3: RDTSCP is #UD without its secondary control; with it and RDTSC exiting it is exit 51."""
     with raw_guest("0f01f9 f4") as raw:
+        raw.exceptions()
         assert raw.run() == hv.VMX_REASON_EXC_NMI
         assert raw.read(hv.VMCS_RO_VMEXIT_IRQ_INFO) == 0x8000_0306
         proc2(raw, hv.CPU_BASED2_RDTSCP)
@@ -364,6 +365,7 @@ def the_instructions_of_vmx_always_exit(engine: str) -> None:
     """4.17, 4.20: in 64-bit mode each has its reason, length and operands; in real mode they are #UD."""
     for code, reason, first, other in _VMX:
         with raw_guest(f"{code} f4") as raw:
+            raw.exceptions()
             long_mode(raw)
             raw.run()
             assert seen(raw) == (reason, len(bytes.fromhex(code)), 0), code
@@ -389,6 +391,7 @@ def invd_always_exits(engine: str) -> None:
 def invpcid_needs_its_control(engine: str) -> None:
     """4.1, 4.3: #UD without the secondary control; with INVLPG exiting it is exit 58 with its operands."""
     with raw_guest("660f38821425 00200000 f4") as raw:  # invpcid rdx, [0x2000]
+        raw.exceptions()
         long_mode(raw)
         raw.set(hv.HV_X86_RDX, 2)
         assert raw.run() == hv.VMX_REASON_EXC_NMI

@@ -27,6 +27,7 @@ def fixed_bits_stay_in_the_guest(engine: str) -> None:
         ("0f22e0", 0x2000 | 1 << 12, (0x20, 0x2000)),  # with LA57
     ):
         with raw_guest(f"{code} f4") as raw:
+            raw.exceptions()
             raw.set(hv.HV_X86_RAX, value)
             assert raw.run() == hv.VMX_REASON_EXC_NMI, (code, hex(value))
             assert raw.read(hv.VMCS_RO_VMEXIT_IRQ_INFO) == _GP, (code, hex(value))

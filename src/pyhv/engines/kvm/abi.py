@@ -36,7 +36,12 @@ GUEST_DEBUG: Final = Struct("<II8Q")
 ENABLE_CAP: Final = Struct("<II4Q64x")
 MSR_FILTER_RANGE: Final = Struct("<IIIxxxxQ")  # flags, how many, first, address of the bitmap
 MSR_FILTER_RANGES: Final = 16
+MSR_FILTER_HEAD: Final = Struct("<I4x")
+MSR_FILTER_DENY: Final = 1  # what no range names
 MSR_FILTER_BYTES: Final = 8 + MSR_FILTER_RANGES * MSR_FILTER_RANGE.size
+DEVICE_ATTR: Final = Struct("<IIQQ")  # flags, group, attribute, address of the value
+VCPU_TSC_CTRL: Final = 0  # a group
+VCPU_TSC_OFFSET: Final = 0  # its attribute
 TRANSLATION_BYTES: Final = 24
 
 
@@ -76,6 +81,8 @@ class Ioctl(IntEnum):
     SET_XSAVE = _request(_WRITE, 0xA5, XSAVE_BYTES)
     GET_XCRS = _request(_READ, 0xA6, XCRS_BYTES)
     SET_XCRS = _request(_WRITE, 0xA7, XCRS_BYTES)
+    SET_DEVICE_ATTR = _request(_WRITE, 0xE1, DEVICE_ATTR.size)
+    GET_DEVICE_ATTR = _request(_WRITE, 0xE2, DEVICE_ATTR.size)
     GET_SREGS2 = _request(_READ, 0xCC, SREGS2.size)
     SET_SREGS2 = _request(_WRITE, 0xCD, SREGS2.size)
 

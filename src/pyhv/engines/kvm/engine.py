@@ -45,6 +45,7 @@ class KvmEngine:
             "breakpoints and watchpoints",
             "dirty logs",
             "interrupt controllers",
+            "Apple's functions",
         )
         if speed >= FAST:
             return EngineStatus(self.name, True, "", ("hardware speed", *abilities))

@@ -51,6 +51,7 @@ class KvmMemory:
         self._free: list[int] = []
         self._used = 0
         self._lock = threading.Lock()
+        self._seen: _silicon.GuestMemory | None = None
         self.table = table = _silicon.GuestMemory()
         self.mapped_bytes = table.mapped_bytes
         self.read = table.read
@@ -118,6 +119,15 @@ class KvmMemory:
         ioctl(self._fd, abi.Ioctl.GET_DIRTY_LOG, abi.DIRTY_LOG.pack(piece.slot, addressof(bitmap)))
         self.table.mark_pages(piece.gpa, bitmap.raw)
 
+    def read_only(self) -> _silicon.GuestMemory:
+        """The same memory for somebody who must not write."""
+        with self._lock:
+            if self._seen is None:
+                self._seen = _silicon.GuestMemory()
+                for piece in self._pieces:
+                    self._seen.map(piece.gpa, piece.host, piece.size, piece.perm & ~_WRITE)
+            return self._seen
+
     def load(self, gpa: int, size: int) -> bytes | None:
         """What an access without a slot reads; None where the guest may not, or nothing is mapped."""
         return self.table.read(gpa, size) if self._allows(gpa, _READ) else None
@@ -152,9 +162,13 @@ class KvmMemory:
             logged = self._has_to_log(perm, gpa, size)
             self._set(slot, _LOG if logged else _SLOT_FLAGS[perm], gpa, size, host)
         self._pieces.append(Piece(gpa, host, size, perm, slot, logged))
+        if self._seen is not None:
+            self._seen.map(gpa, host, size, perm & ~_WRITE)
 
     def _drop(self, piece: Piece) -> None:
         self._pieces.remove(piece)
+        if self._seen is not None:
+            self._seen.unmap(piece.gpa, piece.size)
         if piece.slot is None:
             return
         before = self._activity() if piece.logged else None

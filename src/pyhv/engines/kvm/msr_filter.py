@@ -44,9 +44,22 @@ def set_filter(vm_fd: int, msrs: Iterable[int]) -> None:
             f"the chosen MSRs lie in {len(ranges)} places more than {_MOST_MSRS:#x} apart, and KVM lets"
             f" {abi.MSR_FILTER_RANGES} such places of a VM leave: choose fewer, or use the soft engine"
         )
+    _set(vm_fd, ranges, 0)
+
+
+def deny_all(vm_fd: int) -> None:
+    """Let reads and writes of every MSR leave that KVM can intercept, on every vCPU of a VM."""
+    _set(vm_fd, packed([0]), abi.MSR_FILTER_DENY)  # it wants one range
+
+
+def _set(vm_fd: int, ranges: list[_Range], flags: int) -> None:
     bitmaps = [ctypes.create_string_buffer(bitmap, len(bitmap)) for _, _, bitmap in ranges]
     rows = [
         abi.MSR_FILTER_RANGE.pack(abi.MSR_FILTER_BOTH, count, first, ctypes.addressof(bitmap))
         for (first, count, _), bitmap in zip(ranges, bitmaps, strict=True)
     ]
-    ioctl(vm_fd, Ioctl.X86_SET_MSR_FILTER, (bytes(8) + b"".join(rows)).ljust(abi.MSR_FILTER_BYTES, b"\0"))
+    ioctl(
+        vm_fd,
+        Ioctl.X86_SET_MSR_FILTER,
+        (abi.MSR_FILTER_HEAD.pack(flags) + b"".join(rows)).ljust(abi.MSR_FILTER_BYTES, b"\0"),
+    )

@@ -1,8 +1,6 @@
-"""What only vCPUs with raw exits have, Apple's functions': this engine makes none of these."""
+"""What only vCPUs with raw exits have, Apple's functions'."""
 
 from __future__ import annotations
-
-from typing import NoReturn
 
 from ...errors import BadArgument, Unsupported
 
@@ -10,23 +8,23 @@ from ...errors import BadArgument, Unsupported
 class NoRaw:
     """Every method says so."""
 
-    def read_shadow_vmcs(self, field: int) -> NoReturn:
+    def read_shadow_vmcs(self, field: int) -> int:
         """Unsupported."""
         raise _none("shadow VMCS")
 
-    def write_shadow_vmcs(self, field: int, value: int) -> NoReturn:
+    def write_shadow_vmcs(self, field: int, value: int) -> None:
         """Unsupported."""
         raise _none("shadow VMCS")
 
-    def set_shadow_access(self, field: int, flags: int) -> NoReturn:
+    def set_shadow_access(self, field: int, flags: int) -> None:
         """Unsupported."""
         raise _none("shadow VMCS")
 
-    def bind_msr(self, msr: int, bound: bool) -> NoReturn:
+    def bind_msr(self, msr: int, bound: bool) -> None:
         """Unsupported."""
         raise _none("managed MSRs")
 
-    def set_msr_access(self, msr: int, flags: int) -> NoReturn:
+    def set_msr_access(self, msr: int, flags: int) -> None:
         """Unsupported."""
         raise _none("managed MSRs")
 
@@ -41,4 +39,6 @@ class NoRaw:
 
 
 def _none(what: str) -> Unsupported:
-    return Unsupported(f"the kvm engine has no {what}; the soft engine does")
+    return Unsupported(
+        f"a vCPU of the kvm engine has {what} through Apple's functions alone; the soft engine's has them"
+    )

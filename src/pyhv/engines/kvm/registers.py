@@ -12,7 +12,7 @@ from ...errors import BadArgument, Unsupported
 from ...exits import BadGuestState, Exit
 from . import abi
 from .abi import Ioctl
-from .capabilities import capability
+from .capabilities import NO_INTERCEPT, capability, check_control
 from .exits import exit_of
 from .no_apic import NoApic
 from .no_raw import NoRaw
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 _GENERAL: Final = frozenset(int(reg) for reg in GENERAL)
 _RIP: Final = int(Reg.RIP)
 _GUEST_RIP: Final = 0x681E
-_NO_INTERCEPT: Final = {
-    int(Vmcs.EXCEPTION_BITMAP): "exceptions",
-    int(Vmcs.CR0_MASK): "changes of CR0",
-    int(Vmcs.CR4_MASK): "changes of CR4",
-    int(Vmcs.TSC_OFFSET): "a TSC of its own (write MSR TSC instead)",
-}
 _TWIN_MSRS: Final = frozenset(STATE_MSRS)
 
 
@@ -190,10 +184,10 @@ class RegisterFile(NoApic, NoRaw):
     def write_vmcs(self, field: int, value: int) -> None:
         """Set one. Unsupported where KVM cannot do what it asks for."""
         self._idle()
-        if value and field in _NO_INTERCEPT:
-            raise Unsupported(f"KVM cannot intercept {_NO_INTERCEPT[field]}; the soft engine does")
+        if value and field in NO_INTERCEPT:
+            raise Unsupported(f"KVM cannot intercept {NO_INTERCEPT[field]}; the soft engine does")
         if field in CONTROL_WORDS:
-            _check_control(field, value, self.capability(CONTROL_WORDS[Vmcs(field)]))
+            check_control(field, value)
         if field == _GUEST_RIP:
             self.forget_access()
         self.touch_all()
@@ -343,9 +337,3 @@ class RegisterFile(NoApic, NoRaw):
         self.forget_access()
         self.touch_all()
         self.twin.reset()
-
-
-def _check_control(field: int, value: int, word: int) -> None:
-    beyond = value & ~(word >> 32)
-    if beyond:
-        raise Unsupported(f"the kvm engine cannot do bits {beyond:#x} of control field {field:#x}")

@@ -6,7 +6,7 @@ That one (`twin`) holds the state while the guest does not run: every register i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fcntl import ioctl
 from struct import pack_into, unpack_from
 from typing import Final, TypeVar
@@ -21,7 +21,7 @@ from .abi import Ioctl
 
 T = TypeVar("T")
 
-_GENERAL: Final = tuple(
+GENERAL_ORDER: Final = tuple(
     int(reg)
     for reg in (
         *(Reg.RAX, Reg.RBX, Reg.RCX, Reg.RDX, Reg.RSI, Reg.RDI, Reg.RSP, Reg.RBP),
@@ -81,6 +81,13 @@ def write_msr(fd: int, msr: int, value: int) -> bool:
     return taken == 1
 
 
+def set_general(cpu: _silicon.Cpu, values: Sequence[int]) -> None:
+    """The general registers of a software CPU, in KVM's order."""
+    write = cpu.write_register
+    for reg, value in zip(GENERAL_ORDER, values, strict=True):
+        write(reg, value)
+
+
 class General:
     """RIP, RFLAGS and the sixteen general registers."""
 
@@ -90,23 +97,27 @@ class General:
 
     def pull(self) -> None:
         """KVM → twin."""
-        ioctl(self._fd, Ioctl.GET_REGS, self._image)
-        write = self._twin.write_register
-        for reg, value in zip(_GENERAL, abi.REGS.unpack(self._image), strict=True):
-            write(reg, value)
+        set_general(self._twin, self.fetch())
 
     def push(self) -> None:
         """Twin → KVM."""
+        ioctl(self._fd, Ioctl.SET_REGS, self.image())
+
+    def fetch(self) -> tuple[int, ...]:
+        """KVM's, in KVM's order: `behind` names the places."""
+        ioctl(self._fd, Ioctl.GET_REGS, self._image)
+        return abi.REGS.unpack(self._image)
+
+    def image(self) -> bytes:
+        """The twin's, as KVM has them."""
         read = self._twin.read_register
-        ioctl(self._fd, Ioctl.SET_REGS, abi.REGS.pack(*[read(reg) for reg in _GENERAL]))
+        return abi.REGS.pack(*[read(reg) for reg in GENERAL_ORDER])
 
     def merge(self, change: Callable[[], T]) -> T:
         """What `change` does to KVM's registers is done to the twin's, which have been written to meanwhile."""
-        ioctl(self._fd, Ioctl.GET_REGS, self._image)
-        before = abi.REGS.unpack(self._image)
+        before = self.fetch()
         result = change()
-        ioctl(self._fd, Ioctl.GET_REGS, self._image)
-        for reg, old, new in zip(_GENERAL, before, abi.REGS.unpack(self._image), strict=True):
+        for reg, old, new in zip(GENERAL_ORDER, before, self.fetch(), strict=True):
             if old != new:
                 self._twin.write_register(reg, new)
         return result
@@ -115,13 +126,20 @@ class General:
 class System:
     """Segments, tables, control and debug registers, MSRs, XSAVE state, events."""
 
-    def __init__(self, fd: int, twin: _silicon.Cpu, msrs: tuple[int, ...], run: memoryview) -> None:
+    def __init__(
+        self, fd: int, twin: _silicon.Cpu, msrs: tuple[int, ...], run: memoryview, held: tuple[int, int] = (0, 0)
+    ) -> None:
         self._fd, self._twin, self._msrs, self._run = fd, twin, msrs, run
         self.apic_base: int | None = None  # None: as KVM has it
+        self._held_cr0, self._held_cr4 = held  # bits that the twin always has, and KVM's guest does not see
 
     def pull(self) -> None:
         """KVM → twin."""
-        self._pull_segments()
+        self.load_segments(self.read_segments())
+        self.pull_rest()
+
+    def pull_rest(self) -> None:
+        """KVM → twin: all but segments, tables and control registers."""
         self._pull_msrs()
         self._pull_debug()
         self._pull_vector()
@@ -138,9 +156,14 @@ class System:
             raise BadArgument(f"KVM does not take this state: {refused}") from None
         self._push_events()
 
-    def _pull_segments(self) -> None:
+    def read_segments(self) -> bytearray:
+        """KVM's segments, tables and control registers, as it has them."""
         image = bytearray(abi.SREGS2.size)
         ioctl(self._fd, Ioctl.GET_SREGS2, image)
+        return image
+
+    def load_segments(self, image: bytes | bytearray) -> None:
+        """Such an image → twin."""
         *blocks, cr0, cr2, cr3, cr4, _, efer, _, flags, p0, p1, p2, p3 = abi.SREGS2.unpack(image)
         field, register = self._twin.write_vmcs, self._twin.write_register
         field(Vmcs.GUEST_EFER, efer)  # first: control registers are judged by it
@@ -150,7 +173,12 @@ class System:
         for block, fields2 in zip(blocks[8:], _TABLES, strict=True):
             for number, value in zip(fields2, abi.TABLE.unpack(block), strict=True):
                 field(number, value)
-        for reg, value in ((Reg.CR0, cr0), (Reg.CR2, cr2), (Reg.CR3, cr3), (Reg.CR4, cr4)):
+        for reg, value in (
+            (Reg.CR0, cr0 | self._held_cr0),
+            (Reg.CR2, cr2),
+            (Reg.CR3, cr3),
+            (Reg.CR4, cr4 | self._held_cr4),
+        ):
             register(reg, value)
         register(Reg.TPR, unpack_from("<Q", self._run, abi.CR8_AT)[0] << 4)
         if flags & abi.SREGS2_PDPTRS_VALID:
@@ -162,6 +190,7 @@ class System:
         blocks = [_block(*(field(number) for number in fields)) for fields in _SEGMENTS]
         blocks += [abi.TABLE.pack(*(field(number) for number in fields)) for fields in _TABLES]
         controls = [register(reg) for reg in (Reg.CR0, Reg.CR2, Reg.CR3, Reg.CR4, Reg.TPR)]
+        controls[3] &= ~self._held_cr4
         controls[4] >>= 4
         efer, apic_base = field(Vmcs.GUEST_EFER), self.apic_base
         if apic_base is None:

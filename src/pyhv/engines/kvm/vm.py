@@ -17,8 +17,9 @@ from .abi import Cap, Ioctl
 from .apic import ApicVcpu
 from .controllers import FILTERED, without_tsc_deadline
 from .memory import KvmMemory
-from .msr_filter import set_filter
+from .msr_filter import deny_all, set_filter
 from .probe import steps_user_code
+from .raw import RawVcpu
 from .state import known_msrs, write_msr
 from .system import System
 from .vcpu import KvmVcpu
@@ -84,13 +85,13 @@ class KvmVm:
         self._hub = _silicon.Interrupts() if apic else None
         self.interrupts: EngineInterrupts | None = self._hub
         self.steps_are_trusted = False  # for whoever looks whether they can be
-        self._silicon_clock = _silicon.Clock()
+        self.silicon_clock = _silicon.Clock()
         self._next, self._parked = 0, list[Seat]()
         self._filtered: set[int] = set()
         self.msrs: tuple[int, ...] = ()
         self._first: Seat | None = (first := self._new_seat())
         self.msrs = known_msrs(first.fd)
-        self._clock = KvmClock(self._silicon_clock, 1000 * ioctl(first.fd, Ioctl.GET_TSC_KHZ, 0))
+        self._clock = KvmClock(self.silicon_clock, 1000 * ioctl(first.fd, Ioctl.GET_TSC_KHZ, 0))
         self.clock: EngineClock = self._clock
         self._enable(Cap.X86_USER_SPACE_MSR, abi.MSR_REASON_ALL)
         if system.has(Cap.DISABLE_QUIRKS2) & abi.QUIRK_FIX_HYPERCALL:
@@ -106,11 +107,14 @@ class KvmVm:
 
     def vcpu(self, index: int, raw: bool) -> EngineVcpu:
         """A fresh vCPU."""
-        if raw:
-            raise Unsupported("the kvm engine has no raw exits, which Apple's functions need; PYHV_ENGINE=soft has")
+        if raw and self._hub is not None:
+            raise Unsupported(
+                "the kvm engine runs no vCPU of Apple's functions in a VM with HV_VM_ACCEL_APIC; the soft engine does"
+            )
         seat = self._seat()
-        twin = _silicon.Cpu(self.memory.table, self._silicon_clock, index, False, self._hub)
-        vcpu = KvmVcpu(self, seat, twin) if self._hub is None else ApicVcpu(self, seat, twin)
+        twin = _silicon.Cpu(self.memory.table, self.silicon_clock, index, raw, self._hub)
+        kind = RawVcpu if raw else KvmVcpu if self._hub is None else ApicVcpu
+        vcpu = kind(self, seat, twin)
         self._vcpus.add(vcpu)
         table = self._system.common_cpuid(twin.get_cpuid())
         vcpu.set_cpuid(table if self._hub is None else without_tsc_deadline(table))
@@ -172,6 +176,10 @@ class KvmVm:
         if msr not in self._filtered:
             set_filter(self._fd, self._filtered | {msr})
             self._filtered.add(msr)
+
+    def filter_all_msrs(self) -> None:
+        """Let every MSR leave on every vCPU of the VM: Apple's functions decide for each."""
+        deny_all(self._fd)
 
     def _enable(self, cap: Cap, argument: int) -> None:
         ioctl(self._fd, Ioctl.ENABLE_CAP, abi.ENABLE_CAP.pack(cap, 0, argument, 0, 0, 0))
