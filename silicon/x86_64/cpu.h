@@ -137,12 +137,15 @@ class Cpu : public CpuParts {
     // writing at once. What was written to the stage goes out with `commit`.
     template <class T>
     u8* place(u64 at);
-    // The same for LOCK. Over a page edge there is no host atomic: the access holds the memory's one exclusive section from
-    // here to `commit`.
-    template <class T>
-    u8* place_locked(u64 at);
     [[nodiscard]] SILICON_INLINE Outcome commit(const u8* place) {
         return place == stage_ ? commit_stage() : Outcome::Next;
+    }
+    // The same for LOCK: guest memory itself also where the page holds code. Over a page edge there is no host atomic: the
+    // access holds the memory's one exclusive section from here to `commit_locked`.
+    template <class T>
+    u8* place_locked(u64 at);
+    [[nodiscard]] SILICON_INLINE Outcome commit_locked(const u8* place) {
+        return place == stage_ ? commit_stage() : locked_bytes_ ? look_at_locked() : Outcome::Next;
     }
     // A host pointer when `size_bytes` from here lie in one page of plain memory, else null without any effect.
     u8* direct(u64 at, u64 size_bytes, Access access);
@@ -418,9 +421,10 @@ class Cpu : public CpuParts {
     Outcome slow_store(u64 at, u64 value, unsigned size_bytes);
     bool slow_load_vec(u64 at);  // into `wide_`
     Outcome slow_store_vec(u64 at, Vec value);
-    u8* slow_place(u64 at, unsigned size_bytes);
+    u8* slow_place(u64 at, unsigned size_bytes, bool locked = false);
     u8* slow_place_locked(u64 at, unsigned size_bytes);
     Outcome commit_stage();
+    Outcome look_at_locked();
     Slow system_access(u64 at, unsigned size_bytes, bool write, u64 value, Privilege as = Privilege::System);
     bool system_reach(u64 at, unsigned size_bytes, Access access);
     Slow load_part(const Translated& t, u64 at, unsigned size_bytes);

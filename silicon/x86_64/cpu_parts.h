@@ -107,8 +107,8 @@ class CpuParts : public CpuState {
     u64 recent_next_ = 0;
     std::vector<TracedRip> trace_ring_;
     size_t trace_next_ = 0;
-    u64 stage_at_ = 0;
-    unsigned stage_bytes_ = 0;
+    u64 stage_at_ = 0, locked_gpa_ = 0;
+    unsigned stage_bytes_ = 0, locked_bytes_ = 0;  // locked: of an access to a page that holds code, to look at when it is done
     std::unique_lock<std::mutex> exclusive_;
     alignas(16) u8 stage_[16];
     Vec wide_{};  // a 16-byte load that the TLB did not serve: returned in memory it would keep the others there too

@@ -1,4 +1,6 @@
 // Guest accesses that the TLB could not serve: translation, page edges, devices, pages that hold code.
+#include <utility>
+
 #include "silicon/x86_64/cpu.h"
 #include "silicon/x86_64/interrupt_unit.h"
 
@@ -200,7 +202,7 @@ Outcome Cpu::slow_store_vec(u64 at, Vec value) {
 }
 
 // Loads what is there into the stage, unless the bytes lie in one page of plain memory after all.
-u8* Cpu::slow_place(u64 at, unsigned size_bytes) {
+u8* Cpu::slow_place(u64 at, unsigned size_bytes, bool locked) {
     if (misaligned(at, size_bytes)) return nullptr;
     const unsigned head = before_edge(at, size_bytes);
     const Translated first = reach(at, Access::Write, by_cpl(), size_bytes);
@@ -209,7 +211,11 @@ u8* Cpu::slow_place(u64 at, unsigned size_bytes) {
     if (head != size_bytes) second = reach(at + head, Access::Write, by_cpl());
     if (!second.ok) return nullptr;
     if (debug_.any_watches() && (touch(at, size_bytes, false) || touch(at, size_bytes, true))) return nullptr;
-    if (head == size_bytes && first.host && !memory_->entry(first.gpa).is_code()) return first.host;
+    if (head == size_bytes && first.host) {
+        const bool code = memory_->entry(first.gpa).is_code();
+        if (locked && code) locked_gpa_ = first.gpa, locked_bytes_ = size_bytes;
+        if (locked || !code) return first.host;
+    }
     for (unsigned done = 0; done < size_bytes;) {
         const bool high = done >= head;
         const unsigned rest = (high ? size_bytes : head) - done, size = rest < 8 ? rest : 8;
@@ -230,11 +236,17 @@ u8* Cpu::slow_place(u64 at, unsigned size_bytes) {
 }
 
 u8* Cpu::slow_place_locked(u64 at, unsigned size_bytes) {
-    if (before_edge(at, size_bytes) == size_bytes) return slow_place(at, size_bytes);
+    if (before_edge(at, size_bytes) == size_bytes) return slow_place(at, size_bytes, true);
     exclusive_ = std::unique_lock(memory_->exclusive());
     u8* place = slow_place(at, size_bytes);
     if (!place) exclusive_.unlock();
     return place;
+}
+
+Outcome Cpu::look_at_locked() {
+    if (!memory_->code_written(locked_gpa_, std::exchange(locked_bytes_, 0))) return Outcome::Next;
+    ++stats_.code_writes;
+    return Outcome::Leave;
 }
 
 Outcome Cpu::commit_stage() {

@@ -148,7 +148,7 @@ SILICON_INLINE Outcome compare_exchange_locked(Cpu& cpu, const Insn& in) {
 }
 
 // CMPXCHG8B and CMPXCHG16B, T half of the operand. Plain memory is swapped atomically with or without LOCK; what is staged
-// (devices, page edges, code) goes out in two pieces.
+// (devices, page edges) goes out in two pieces.
 template <class T, class Dst>
 SILICON_INLINE Outcome compare_exchange_pair(Cpu& cpu, const Insn& in) {
     using Whole = std::conditional_t<sizeof(T) == 8, u128, u64>;
@@ -156,13 +156,13 @@ SILICON_INLINE Outcome compare_exchange_pair(Cpu& cpu, const Insn& in) {
     const Linear at = cpu.linear<Whole>(in, Access::Write);
     if (!at.ok) return Outcome::Stop;
     if (sizeof(T) == 8 && at.value % 16 != 0) return cpu.raise(vector_gp, 0);
-    u8* place = cpu.place<Whole>(at.value);
+    u8* place = cpu.place_locked<Whole>(at.value);
     if (!place) return Outcome::Stop;
     const Whole expected = Whole{cpu.get<T>(rdx * 8)} << half | cpu.get<T>(rax * 8);
     const Whole replacement = Whole{cpu.get<T>(rcx * 8)} << half | cpu.get<T>(rbx * 8);
     Whole old = expected;
     const bool same = pair_swap(place, old, replacement);
-    const Outcome out = cpu.commit(place);
+    const Outcome out = cpu.commit_locked(place);
     if (out == Outcome::Stop) return out;
     if (!same) {
         cpu.set_gpr<T>(rax, T(old));

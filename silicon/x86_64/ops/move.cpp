@@ -46,7 +46,7 @@ SILICON_INLINE Outcome exchange(Cpu& cpu, const Insn& in) {
         u8* at = place_locked<Dst>(cpu, in);
         if (!at) [[unlikely]] return Outcome::Stop;
         const T other = exchange_host<T>(at, mine);
-        const Outcome out = cpu.commit(at);
+        const Outcome out = cpu.commit_locked(at);
         if (out != Outcome::Stop) Src::store(cpu, in, other);
         return out;
     }

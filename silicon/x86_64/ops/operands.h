@@ -37,7 +37,7 @@ struct M {
     static SILICON_INLINE Linear where(Cpu& cpu, const Insn& in) { return cpu.linear<T>(in, Access::Write); }
 };
 
-// The bytes of a memory operand to change; null after a fault. `Cpu::commit` lets the change out.
+// The bytes of a memory operand to change; null after a fault. `Cpu::commit` lets the change out, `commit_locked` the other's.
 template <class Dst>
 SILICON_INLINE u8* place(Cpu& cpu, const Insn& in) {
     const Linear at = Dst::where(cpu, in);
@@ -163,7 +163,7 @@ SILICON_INLINE Outcome update_locked(Cpu& cpu, const Insn& in, Compute compute) 
     T old = load_host<T>(at);
     auto r = compute(old);
     while (!swap_host<T>(at, old, r.value)) r = compute(old);
-    const Outcome out = cpu.commit(at);
+    const Outcome out = cpu.commit_locked(at);
     if (out == Outcome::Stop) [[unlikely]] return out;
     cpu.lazy = r.flags;
     return out;
