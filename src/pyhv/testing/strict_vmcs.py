@@ -6,6 +6,7 @@ import struct
 from functools import partial
 from typing import Final
 
+from ..errors import BadArgument
 from ..framework import intel as hv
 from ._promise import covers, promise
 from .guest import CODE, RawGuest, fails, raw_guest
@@ -214,6 +215,31 @@ def guest_fields_read_back(engine: str) -> None:
             hv.vmcs_field(field).name: raw.read(field) for field, value in values.items() if raw.read(field) != value
         }
         assert wrong == {}
+
+
+@promise
+@covers(
+    hv_vmx_vcpu_get_cap_write_vmcs="SUCCESS BAD_ARGUMENT",
+    hv_vmx_vcpu_read_vmcs="SUCCESS",
+    hv_vmx_vcpu_write_vmcs="SUCCESS",
+)
+def every_field_takes_what_it_says(engine: str) -> None:
+    """4.6, 4.7: of each field that can be written, what must be set, what may be, and a pattern between read back."""
+    writable = 0
+    with raw_guest("f4") as raw:
+        for field in hv.vmcs_field:
+            try:
+                must, may = hv.hv_vmx_vcpu_get_cap_write_vmcs(raw.vcpu, field)
+            except BadArgument:
+                fails(hv.HV_BAD_ARGUMENT, partial(raw.write, field, 0))
+                continue
+            writable += 1
+            good = raw.read(field)
+            for value in (may, must, 0xA5A5_A5A5_A5A5_A5A5 & may | must, good):
+                raw.write(field, value)
+                assert raw.read(field) == value, f"{field.name} = {value:#x}"
+        assert raw.run() == hv.VMX_REASON_HLT
+    assert writable > 80
 
 
 @promise
