@@ -30,7 +30,8 @@ def rule_rows(rules: list[Rule], shown: dict[str, list[str]]) -> Iterator[str]:
     yield "|---|---|---|"
     for rule in rules:
         by = [f"`{name}`" for name in shown[rule.number]] + [f"`{test}`" for test in rule.tests]
-        yield f"| {rule.number} | {rule.text} | {', '.join(by) or reason(rule)} |"
+        but = f" **In part**: {rule.partly}" if rule.partly else ""
+        yield f"| {rule.number} | {rule.text}{but} | {', '.join(by) or reason(rule)} |"
 
 
 def reason(rule: Rule) -> str:

@@ -42,6 +42,7 @@ class Rule:
     tests: tuple[str, ...] = ()
     not_here: str = ""
     not_met: str = ""
+    partly: str = ""  # what of it is not met, where something shows the rest
 
 
 @dataclass(frozen=True, slots=True)
