@@ -124,7 +124,7 @@ static void the_task_priority(void) {
     set_vmcs(m.vcpu, VMCS_CTRL_TPR_THRESHOLD, 0);
 }
 
-/* With nothing masked a guest goes from real mode to 64-bit mode by itself. EFER alone exits, for it is the client's. */
+/* Nothing masked, a guest goes from real mode to 64-bit mode by itself; EFER alone exits, for that is the client's. */
 GUEST(climb, 16,
       "lgdt [0x3100]; mov eax, cr0; or al, 1; mov cr0, eax; .byte 0xea; .word climb_32 - climb + 0x1000; .word 8\n"
       ".code32\nclimb_32: mov eax, 0x20; or eax, 0x2000; mov cr4, eax; mov eax, 0xc000; mov cr3, eax;"

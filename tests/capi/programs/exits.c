@@ -152,6 +152,25 @@ static void a_software_interrupt(void) {
     set_vmcs(m.vcpu, VMCS_GUEST_IDTR_LIMIT, 0xffff);
 }
 
+/* The page of a local APIC that the client models: with the control, each access to it is an exit of its own. */
+GUEST(apic_read, 16, "mov eax, [0x30]");
+GUEST(apic_write, 16, "mov [0x80], eax");
+
+static void the_page_of_an_apic(void) {
+    enum { PAGE_AT = 0xe000, IS_WRITE = 1 << 12 };
+    REFUSED(HV_BAD_ARGUMENT, hv_vmx_vcpu_set_apic_address(m.vcpu, PAGE_AT + 8));
+    CHECK(hv_vmx_vcpu_set_apic_address(m.vcpu, PAGE_AT));
+    set_control(m.vcpu, VMCS_CTRL_CPU_BASED2, HV_VMX_CAP_PROCBASED2, CPU_BASED2_VIRTUAL_APIC);
+    set_vmcs(m.vcpu, VMCS_GUEST_DS_BASE, PAGE_AT);
+    LEAVES(apic_read, VMX_REASON_APIC_ACCESS, 0x30);
+    LEAVES(apic_write, VMX_REASON_APIC_ACCESS, 0x80 | IS_WRITE);
+    set_control(m.vcpu, VMCS_CTRL_CPU_BASED2, HV_VMX_CAP_PROCBASED2, 0);
+    memset(m.ram + CODE, HLT, 16);
+    start(apic_read, apic_read_end); /* without it, memory */
+    SAME(vmcs(m.vcpu, VMCS_RO_EXIT_REASON), VMX_REASON_HLT);
+    set_vmcs(m.vcpu, VMCS_GUEST_DS_BASE, 0);
+}
+
 /* An exception that no handler takes: the third fault in a row ends in an exit, not in an error. */
 static void a_triple_fault(void) {
     set_vmcs(m.vcpu, VMCS_CTRL_EXC_BITMAP, 0);
@@ -188,6 +207,7 @@ int main(void) {
     ports();
     exceptions();
     a_software_interrupt();
+    the_page_of_an_apic();
     a_triple_fault();
     entries_that_fail();
     end_machine(m);

@@ -97,6 +97,29 @@ static void rights_of_a_page(void) {
     end_machine(m);
 }
 
+/* With paging an access has two addresses; and one by the page walk itself is told apart. */
+GUEST(through_tables, 64, "mov rax, [0x3010]; hlt");
+
+static void addresses_behind_paging(void) {
+    const struct machine m = make_machine();
+    PLACE(m.ram, CODE, through_tables);
+    long_mode(m.vcpu, m.ram);
+    store64(m.ram + TABLES + 2 * PAGE, (TABLES + 3 * PAGE) | PRESENT_WRITABLE_USER); /* pages of 4 KiB: */
+    store64(m.ram + TABLES + 3 * PAGE + 8 * (CODE / PAGE), CODE | PRESENT_WRITABLE_USER);
+    store64(m.ram + TABLES + 3 * PAGE + 8 * (DATA / PAGE), 0x20000 | PRESENT_WRITABLE_USER);
+    RUN_TO(m.vcpu, VMX_REASON_EPT_VIOLATION);
+    SAME(vmcs(m.vcpu, VMCS_RO_EXIT_QUALIFIC) & 0x1bf, READ | LINEAR | NO_WALK);
+    SAME(vmcs(m.vcpu, VMCS_RO_GUEST_LIN_ADDR), DATA + 0x10);
+    SAME(vmcs(m.vcpu, VMCS_GUEST_PHYSICAL_ADDRESS), 0x20010);
+    CHECK(hv_vm_unmap(TABLES + 3 * PAGE, PAGE));
+    CHECK(hv_vcpu_invalidate_tlb(m.vcpu));
+    RUN_TO(m.vcpu, VMX_REASON_EPT_VIOLATION);
+    SAME(vmcs(m.vcpu, VMCS_RO_EXIT_QUALIFIC) & (LINEAR | NO_WALK | READ), LINEAR | READ);
+    SAME(vmcs(m.vcpu, VMCS_GUEST_PHYSICAL_ADDRESS),
+         TABLES + 3 * PAGE + 8 * (CODE / PAGE)); /* the entry that was read */
+    end_machine(m);
+}
+
 /* Dirty logging as clients do it: read-only, one exit a page, then writable. */
 static void dirty_pages(void) {
     enum { FIRST = 4, PAGES = 8 };
@@ -170,6 +193,7 @@ int main(void) {
     allocated_memory();
     what_map_takes();
     rights_of_a_page();
+    addresses_behind_paging();
     dirty_pages();
     changes_under_a_running_guest();
     puts("ok");

@@ -1,4 +1,4 @@
-/* The state of a vCPU from outside: registers, debug registers, x87 and SSE; what the guest changes, and what it finds. */
+/* The state of a vCPU from outside: registers, x87 and SSE; what the guest changes, and what it finds. */
 #include "guest.h"
 
 GUEST(add_one, 64,

@@ -18,7 +18,8 @@ static void *runner(void *argument) {
     }
     const uint64_t soon = mach_absolute_time() + 2000000;
     CHECK(hv_vcpu_run_until(ids[n], soon));
-    EXPECT(vmcs(ids[n], VMCS_RO_EXIT_REASON) == VMX_REASON_VMX_TIMER_EXPIRED && mach_absolute_time() >= soon);
+    SAME(vmcs(ids[n], VMCS_RO_EXIT_REASON), VMX_REASON_VMX_TIMER_EXPIRED);
+    EXPECT(mach_absolute_time() >= soon);
     CHECK(hv_vcpu_destroy(ids[n]));
     return NULL;
 }
