@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Thread
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from pyhv import DeadlinePassed, Exit, Kicked, PortOut, VCpu, VirtualMachine
 from pyhv.engines.kvm import timer
 from pyhv.errors import Busy
-from pyhv.testing.guest import guest
+from pyhv.testing.guest import CODE, guest
 
 FOREVER = "ebfe"
 
@@ -29,6 +31,15 @@ def in_thread_of_its_own(cpu: VCpu, deadline_ns: int | None = None) -> tuple[int
     thread.join(10)
     assert found, "it runs on"
     return number, found[0]
+
+
+@contextmanager
+def kicked_soon(cpu: VCpu) -> Iterator[None]:
+    """Somebody kicks it after 20 ms."""
+    timer_thread = threading.Timer(0.02, cpu.kick)
+    timer_thread.start()
+    yield
+    timer_thread.join()
 
 
 def test_a_thread_with_the_number_of_one_that_has_ended_is_another(kvm: str) -> None:
@@ -79,6 +90,39 @@ def test_slices_come_again_after_a_deadline_and_a_rest(kvm: str) -> None:
                 helper.join()
             finally:
                 signal.signal(signal.SIGUSR1, before)
+
+
+def test_deadlines_are_met_whatever_was_set_before(kvm: str) -> None:
+    """One alarm serves runs to the same deadline; a nearer one, a farther one and none are other alarms."""
+    with guest(kvm, "e670 ebfc") as g:  # out 0x70, al; jmp back
+        clock = g.vm.clock
+        end = clock.now_ns + 60_000_000
+        exits = 0
+        while g.cpu.run(deadline_ns=end) == PortOut(0x70, 1, 0):
+            exits += 1
+        assert clock.now_ns >= end
+        assert exits > 100
+        g.vm.write(CODE, bytes.fromhex(FOREVER))
+        for after in (10_000_000_000, 5_000_000, 30_000_000, 1_000_000):
+            end = clock.now_ns + after
+            if after == 10_000_000_000:
+                with kicked_soon(g.cpu):
+                    assert g.cpu.run(deadline_ns=end) == Kicked()
+            else:
+                assert g.cpu.run(deadline_ns=end) == DeadlinePassed()
+                assert 0 <= clock.now_ns - end < 2_000_000_000
+
+
+def test_a_handler_runs_within_a_run_to_a_far_deadline(kvm: str) -> None:
+    with guest(kvm, FOREVER) as g:
+        before = signal.signal(signal.SIGUSR1, lambda *_: g.cpu.kick())
+        try:
+            helper = Thread(target=lambda: (time.sleep(0.03), signal.raise_signal(signal.SIGUSR1)))
+            helper.start()
+            assert g.cpu.run(deadline_ns=g.vm.clock.now_ns + 60_000_000_000) == Kicked()
+            helper.join()
+        finally:
+            signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_second_thread_gets_busy_and_the_first_runs_on(kvm: str) -> None:

@@ -44,7 +44,6 @@ class ApicVcpu(Controllers):
         self._look, self._due = twin.outside_look, twin.outside_due
         self._window = False  # KVM is to leave when an interrupt can be taken
         self._stepping = False
-        self._alarm_for = 0
 
     # Running.
 
@@ -72,10 +71,6 @@ class ApicVcpu(Controllers):
     def _leave(self) -> None:
         super()._leave()
         self.twin.close(self._closed)  # no message finds it any more
-
-    def _move_in(self, here: timer.Thread) -> None:
-        super()._move_in(here)
-        self._alarm_for = 0
 
     def run(self, deadline_ns: int | None = None, budget: int | None = None) -> Exit:
         """To the next exit."""
@@ -183,14 +178,7 @@ class ApicVcpu(Controllers):
         if due == _NEVER and not self._window and not on_main:
             return
         now = self.vm.clock.now_ns
-        if on_main:
-            due = min(due, now + _SLICE_NS)
-        if self._window:
-            due = min(due, now + _WINDOW_NS)
-        if now < self._alarm_for <= due or self._alarm is None:
-            return  # an earlier one is set already: then we look again
-        self._alarm.once(due - now)
-        self._alarm_for = due
+        self._set_alarm(now, min(due, now + _WINDOW_NS) if self._window else due)
 
     # KVM's side.
 

@@ -36,9 +36,11 @@ class Pending:
         else:
             self.waits, self.posted = False, True
 
-    def again(self, found: MmioLoad) -> Pending:
-        """The same for the next load."""
+    def again(self, found: MmioLoad | PortIn) -> Pending:
+        """The same for the next exit of its kind."""
         self.exit, self.waits = found, True
+        if type(found) is PortIn:
+            self._given, self._at = 0, _offset(self._run, _OFFSET_AT)[0]
         return self
 
     def answer(self, value: int | bytes | None) -> Exit | None:

@@ -55,9 +55,9 @@ class KvmVcpu(Debugger):
         self._free = [True]  # who takes the one item out uses the vCPU: in one step, and cheaper than a lock
         self._home: timer.Thread | None = None  # the one that ran it last
         self._alarm: timer.Alarm | None = None
-        self._alarm_is_set = False  # otherwise than for a run without a deadline
+        self._alarm_for = 0  # when its signal comes, on the VM's clock; 0: it rests, as runs without a deadline need it
         self._lookup = vm.memory.table.lookup
-        self._load = Pending(MmioLoad(GPA(0), 1), seat.run)
+        self._load, self._read = Pending(MmioLoad(GPA(0), 1), seat.run), Pending(PortIn(0, 1), seat.run)
         self._release = weakref.finalize(self, vm.give_back, seat)
         self._release.atexit = False
 
@@ -65,8 +65,9 @@ class KvmVcpu(Debugger):
 
     def run(self, deadline_ns: int | None = None, budget: int | None = None) -> Exit:
         """To the next exit."""
-        if deadline_ns is not None or budget is not None or self._guarded:
+        if budget is not None or self._guarded:
             return self._run_within(deadline_ns, budget)
+        until = None if deadline_ns is None else _limit("deadline_ns", deadline_ns)
         try:
             self._free.pop()
         except IndexError:
@@ -80,12 +81,13 @@ class KvmVcpu(Debugger):
                 or self._dirty
                 or self._dirty_system
                 or self._twin_waits
-                or self._alarm_is_set
                 or self._queued is not None
             ):
                 self._start()
-                return self._go(None)
-            return self._enter() or self._on(None)
+                return self._go(until)
+            if until is None and not self._alarm_for:
+                return self._enter() or self._on(None)
+            return self._on(until)
         finally:
             self._free.append(True)
             if self._closed:
@@ -122,11 +124,15 @@ class KvmVcpu(Debugger):
         while True:
             if self._kicked:
                 return self.take_kick()
-            if until is not None and self.vm.clock.now_ns >= until:
-                return DeadlinePassed()
+            if until is not None:
+                now = self.vm.clock.now_ns
+                if now >= until:
+                    return DeadlinePassed()
+                self._set_alarm(now, until)
+            elif self._alarm_for:
+                self._rest_alarm()
             if self._dirty_system and self._sleeps():
                 return self._run_in_twin(until, None)
-            self._set_alarm(until)
             found = (self._ready() if self._dirty or self._dirty_system else None) or self._enter()
             if found is not None:
                 return found
@@ -161,7 +167,7 @@ class KvmVcpu(Debugger):
             self._pending = self._load.again(found)
             return None if self._lookup(found.gpa) and self._is_memory(found) else found
         if type(found) is PortIn:
-            self._pending = Pending(found, self.kvm_run)
+            self._pending = self._read.again(found)
             return found
         if type(found) is PortOut or type(found) is PortOutMany:
             self._pending = POSTED
@@ -265,19 +271,25 @@ class KvmVcpu(Debugger):
         if self._alarm is not None:
             self._alarm.close()
         self._alarm, self._home = timer.Alarm(), here
-        self._alarm_is_set = True
+        self._alarm_for = 1  # a moment that has passed: it is to be set
 
-    def _set_alarm(self, until: int | None) -> None:
-        """Let the signal come when the deadline is there, and on the main thread soon enough for Ctrl-C."""
-        alarm, home = self._alarm, self._home
-        if alarm is None or home is None:
+    def _set_alarm(self, now: int, due: int) -> None:
+        """Let the signal come when the deadline is there, and on the main thread soon enough for Ctrl-C.
+
+        Where it comes earlier already it stays so: the run looks again then.
+        """
+        home = self._home
+        due = min(due, now + (_SLICE_NS if home is not None and home.is_main else _LONG))
+        if now < self._alarm_for <= due or self._alarm is None:
             return
-        if until is not None:
-            alarm.once(min(_SLICE_NS if home.is_main else _LONG, until - self.vm.clock.now_ns))
-            self._alarm_is_set = True
-        elif self._alarm_is_set:
-            alarm.every(_SLICE_NS if home.is_main else 0)
-            self._alarm_is_set = False
+        self._alarm.once(due - now)
+        self._alarm_for = due
+
+    def _rest_alarm(self) -> None:
+        """No deadline: only Ctrl-C is waited for, on the main thread, and no run has to set anything for it."""
+        if self._alarm is not None and self._home is not None:
+            self._alarm.every(_SLICE_NS if self._home.is_main else 0)
+            self._alarm_for = 0
 
     def kick(self) -> None:
         """From any thread; counts for the next run if none is on."""
@@ -345,13 +357,11 @@ class KvmVcpu(Debugger):
     def answer(self, value: int | bytes | None = None) -> None:
         """Give the last exit its value."""
         pending = self._pending
-        if pending is None or self._queued is not None or self._twin_waits or self._closed or not self._free:
+        if pending is None or not pending.waits or self._twin_waits or self._queued or self._closed or not self._free:
             self._idle()
             if self._twin_waits:
                 self.twin.answer(value)
                 return
-            pending = self._require_pending("answer")
-        if not pending.waits:
             pending = self._require_pending("answer")
         rest = pending.answer(value)
         if rest is not None:
