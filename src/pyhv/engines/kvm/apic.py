@@ -178,7 +178,7 @@ class ApicVcpu(Controllers):
         if due == _NEVER and not self._window and not on_main:
             return
         now = self.vm.clock.now_ns
-        self._set_alarm(now, min(due, now + _WINDOW_NS) if self._window else due)
+        self._alarm_by(now, min(due, now + _WINDOW_NS) if self._window else due)
 
     # KVM's side.
 

@@ -124,15 +124,11 @@ class KvmVcpu(Debugger):
         while True:
             if self._kicked:
                 return self.take_kick()
-            if until is not None:
-                now = self.vm.clock.now_ns
-                if now >= until:
-                    return DeadlinePassed()
-                self._set_alarm(now, until)
-            elif self._alarm_for:
-                self._rest_alarm()
+            if until is not None and self.vm.clock.now_ns >= until:
+                return DeadlinePassed()
             if self._dirty_system and self._sleeps():
                 return self._run_in_twin(until, None)
+            self._set_alarm(until)
             found = (self._ready() if self._dirty or self._dirty_system else None) or self._enter()
             if found is not None:
                 return found
@@ -273,23 +269,22 @@ class KvmVcpu(Debugger):
         self._alarm, self._home = timer.Alarm(), here
         self._alarm_for = 1  # a moment that has passed: it is to be set
 
-    def _set_alarm(self, now: int, due: int) -> None:
-        """Let the signal come when the deadline is there, and on the main thread soon enough for Ctrl-C.
+    def _set_alarm(self, until: int | None) -> None:
+        """Let the signal come when the deadline is there, and on the main thread soon enough for Ctrl-C."""
+        if until is not None:
+            self._alarm_by(self.vm.clock.now_ns, until)
+        elif self._alarm_for and self._alarm is not None and self._home is not None:
+            self._alarm.every(_SLICE_NS if self._home.is_main else 0)  # no run without a deadline sets anything
+            self._alarm_for = 0
 
-        Where it comes earlier already it stays so: the run looks again then.
-        """
+    def _alarm_by(self, now: int, due: int) -> None:
+        """Let it come at `due` or earlier: the run looks again then."""
         home = self._home
         due = min(due, now + (_SLICE_NS if home is not None and home.is_main else _LONG))
         if now < self._alarm_for <= due or self._alarm is None:
             return
         self._alarm.once(due - now)
         self._alarm_for = due
-
-    def _rest_alarm(self) -> None:
-        """No deadline: only Ctrl-C is waited for, on the main thread, and no run has to set anything for it."""
-        if self._alarm is not None and self._home is not None:
-            self._alarm.every(_SLICE_NS if self._home.is_main else 0)
-            self._alarm_for = 0
 
     def kick(self) -> None:
         """From any thread; counts for the next run if none is on."""
