@@ -49,11 +49,11 @@ _RAW: Final = {
         "strict_shadow.the_shadow_reaches_memory_and_faults",
     ),
     _APIC: (
-        "strict_refusals.a_vcpu_belongs_to_its_thread",
-        "strict_refusals.an_id_that_is_none_is_named",
+        "strict_refusals.its_interrupt_controller_belongs_to_its_thread",
+        "strict_refusals.no_vcpu_has_no_interrupt_controller",
         "strict_refusals.what_the_exit_does_not_have_is_an_error",
         "strict_refusals.arguments_of_the_interrupt_controllers_are_checked",
-        "strict_lifecycle.what_names_no_owner_works_from_any_thread",
+        "strict_lifecycle.interrupts_come_from_any_thread",
         "strict_apic.only_run_until_runs_it",
         "strict_apic.halt_waits_inside",
         "strict_apic.init_and_start_up_are_the_clients",
@@ -145,7 +145,11 @@ DIFFERENT: Final = {
         "strict_vmx_paging.reserved_bits_of_pdptes_are_bad_guest_state",
     ): "a KVM that is emulated has no PAE paging",
     ("kvm", "strict_shadow.shadowing_is_offered_and_optional"): "the control of VMREAD and VMWRITE must be 0",
-    ("kvm", "strict_refusals.what_cannot_be_had_now_is_told"): "of it the TSC: see the_guests_tsc_is_…",
+    ("kvm", "strict_refusals.a_running_vcpu_keeps_its_tsc"): "a KVM that is emulated gives its guests the host's TSC",
+    (
+        "kvm",
+        "strict_vmcs.every_field_takes_what_it_says",
+    ): "fields without a capability word, as the exception bitmap, must be 0; the TSC offset as above",
     ("kvm", "strict_running.one_tsc_is_set_for_all"): "a KVM that is emulated gives its guests the host's TSC",
 }
 """(engine, promise) → what is otherwise. Not run."""

@@ -75,8 +75,11 @@ APIC_OWNER: Final[dict[str, tuple[Any, ...]]] = {
 LIFE: Final[dict[str, tuple[Any, ...]]] = {
     "hv_vm_destroy": (),
     "hv_vcpu_create": (0,),
+    "hv_vm_sync_tsc": (0,),
+    "hv_vm_space_create": (),
+    "hv_vm_space_destroy": (1,),
 }
-"""Functions that need a VM, for which it matters when and where they are called."""
+"""Functions that need a VM, for which it matters when, where or on which engine they are called."""
 
 ANY: Final[dict[str, tuple[Any, ...]]] = {
     "hv_vm_map": (_MEMORY, 0, PAGE, 7),
@@ -85,11 +88,8 @@ ANY: Final[dict[str, tuple[Any, ...]]] = {
     "hv_vm_map_space": (0, _MEMORY, 0, PAGE, 7),
     "hv_vm_protect_space": (0, 0, PAGE, 1),
     "hv_vm_unmap_space": (0, 0, PAGE),
-    "hv_vm_space_create": (),
-    "hv_vm_space_destroy": (1,),
     "hv_vm_add_pio_notifier": (0x60, 1, 0, 1, 0),
     "hv_vm_remove_pio_notifier": (0x60, 1, 0, 1, 0),
-    "hv_vm_sync_tsc": (0,),
     "hv_vcpu_interrupt": ([0], 1),
 }
 """Functions that any thread may call, in this order, in a VM with a vCPU."""

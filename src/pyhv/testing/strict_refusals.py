@@ -6,14 +6,14 @@ import mmap
 import os
 import tempfile
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from ..engines.base import EngineStatus
 from ..engines.soft import SoftEngine
 from ..framework import intel as hv
 from ._promise import covers, covers_each, framework_on, known, promise
 from .calls import ANY, APIC_ANY, APIC_LIFE, APIC_OWNER, APIC_WRONG, LIFE, OWNER, PAGE, call
-from .guest import CODE, fails, in_thread, raw_guest, strict_vm, thread, waiting
+from .guest import CODE, RawGuest, fails, in_thread, raw_guest, strict_vm, thread, waiting
 
 _NOBODY: Final = 9
 _ENTITLEMENTS: Final = "PYHV_ENTITLEMENTS"
@@ -32,33 +32,61 @@ def without_a_vm_there_is_no_device(engine: str) -> None:
 
 
 @promise
-@covers_each(OWNER | APIC_OWNER, "BAD_ARGUMENT")
+@covers_each(OWNER, "BAD_ARGUMENT")
 def a_vcpu_belongs_to_its_thread(engine: str) -> None:
     """1.1, 1.7: calls from another thread are HV_BAD_ARGUMENT that names the owner, without effect."""
-    for options, table in ((hv.HV_VM_DEFAULT, OWNER), (hv.HV_VM_ACCEL_APIC, APIC_OWNER)):
-        with raw_guest("f4", options=options) as raw:
-            raw.set(hv.HV_X86_RBX, 5)
-            for name, arguments in table.items():
-                foreign = call(name, (raw.vcpu, *arguments))
-                in_thread(partial(fails, hv.HV_BAD_ARGUMENT, foreign, "MainThread"))
-            assert (raw.reg(hv.HV_X86_RBX), raw.reg(hv.HV_X86_RIP)) == (5, CODE)
-            if options == hv.HV_VM_DEFAULT:
-                assert raw.run() == hv.VMX_REASON_HLT
+    with raw_guest("f4") as raw:
+        _refused_elsewhere(raw, OWNER)
+        assert raw.run() == hv.VMX_REASON_HLT
 
 
 @promise
-@covers_each(OWNER | APIC_OWNER, "BAD_ARGUMENT")
-@covers(hv_vcpu_interrupt="BAD_ARGUMENT", hv_vm_lapic_set_intr="BAD_ARGUMENT")
+@covers_each(APIC_OWNER, "BAD_ARGUMENT")
+def its_interrupt_controller_belongs_to_its_thread(engine: str) -> None:
+    """1.7, 4.32: as the vCPU that it is a part of."""
+    with raw_guest("f4", options=hv.HV_VM_ACCEL_APIC) as raw:
+        _refused_elsewhere(raw, APIC_OWNER)
+
+
+def _refused_elsewhere(raw: RawGuest, table: dict[str, tuple[Any, ...]]) -> None:
+    raw.set(hv.HV_X86_RBX, 5)
+    for name, arguments in table.items():
+        in_thread(partial(fails, hv.HV_BAD_ARGUMENT, call(name, (raw.vcpu, *arguments)), "MainThread"))
+    assert (raw.reg(hv.HV_X86_RBX), raw.reg(hv.HV_X86_RIP)) == (5, CODE)
+
+
+@promise
+@covers_each(OWNER, "BAD_ARGUMENT")
+@covers(hv_vcpu_interrupt="BAD_ARGUMENT")
 def an_id_that_is_none_is_named(engine: str) -> None:
     """1.9: of a vCPU that never was, or is no more, every call is HV_BAD_ARGUMENT with the ids that live."""
+    with strict_vm():
+        for vcpu in _nobodies():
+            _unknown(vcpu, OWNER)
+            fails(hv.HV_BAD_ARGUMENT, partial(hv.hv_vcpu_interrupt, [vcpu], 1), f"vCPU {vcpu}")
+
+
+@promise
+@covers_each(APIC_OWNER, "BAD_ARGUMENT")
+@covers(hv_vm_lapic_set_intr="BAD_ARGUMENT")
+def no_vcpu_has_no_interrupt_controller(engine: str) -> None:
+    """1.9, 4.32: as any call about a vCPU that is none."""
     with strict_vm(hv.HV_VM_ACCEL_APIC):
-        stale = hv.hv_vcpu_create(hv.HV_VCPU_DEFAULT)
-        hv.hv_vcpu_destroy(stale)
-        for vcpu in (stale, _NOBODY):
-            for name, arguments in (OWNER | APIC_OWNER).items():
-                fails(hv.HV_BAD_ARGUMENT, call(name, (vcpu, *arguments)), f"vCPU {vcpu}", "none")
-            fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vcpu_interrupt([vcpu], 1))  # noqa: B023 - called at once
-            fails(hv.HV_BAD_ARGUMENT, lambda: hv.hv_vm_lapic_set_intr(vcpu, 0x41, 0))  # noqa: B023
+        for vcpu in _nobodies():
+            _unknown(vcpu, APIC_OWNER)
+            fails(hv.HV_BAD_ARGUMENT, partial(hv.hv_vm_lapic_set_intr, vcpu, 0x41, 0), f"vCPU {vcpu}")
+
+
+def _nobodies() -> tuple[int, int]:
+    """The id of a vCPU that was, and one of none."""
+    stale = hv.hv_vcpu_create(hv.HV_VCPU_DEFAULT)
+    hv.hv_vcpu_destroy(stale)
+    return stale, _NOBODY
+
+
+def _unknown(vcpu: int, table: dict[str, tuple[Any, ...]]) -> None:
+    for name, arguments in table.items():
+        fails(hv.HV_BAD_ARGUMENT, call(name, (vcpu, *arguments)), f"vCPU {vcpu}", "none")
 
 
 @promise
@@ -148,10 +176,16 @@ def a_space_refuses_what_the_first_refuses(engine: str) -> None:
 
 
 @promise
-@covers(hv_vm_allocate="NO_RESOURCES", hv_vm_sync_tsc="BUSY SUCCESS")
-def what_cannot_be_had_now_is_told(engine: str) -> None:
-    """2.16, 4.30, 6.4: memory that the host has not is HV_NO_RESOURCES; a TSC for all while one runs is HV_BUSY."""
+@covers(hv_vm_allocate="NO_RESOURCES")
+def memory_that_the_host_has_not_is_told(engine: str) -> None:
+    """2.16, 6.4: HV_NO_RESOURCES."""
     fails(hv.HV_NO_RESOURCES, lambda: hv.hv_vm_allocate(1 << 60, hv.HV_ALLOCATE_DEFAULT))
+
+
+@promise
+@covers(hv_vm_sync_tsc="BUSY SUCCESS")
+def a_running_vcpu_keeps_its_tsc(engine: str) -> None:
+    """4.30: a TSC for all while one of them runs is HV_BUSY, and changes none."""
     with raw_guest("fe060030 ebfa") as raw:  # again: inc byte [0x3000]; jmp again
         hv.hv_vm_sync_tsc(0)
         offset = raw.read(hv.VMCS_CTRL_TSC_OFFSET)

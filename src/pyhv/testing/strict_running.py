@@ -309,7 +309,7 @@ def one_tsc_is_set_for_all(engine: str) -> None:
 
         with thread(second) as results:
             done.wait(10)
-            hv.hv_vm_sync_tsc(1 << 30)
+            in_thread(lambda: hv.hv_vm_sync_tsc(1 << 30))
             set_all.set()
         before, after = results[0]
         assert (before, after) == (1 << 40, raw.read(hv.VMCS_CTRL_TSC_OFFSET))
