@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from pyhv import BadArgument, CpuState, VCpu, VirtualMachine
+from pyhv import BadArgument, CpuState, VCpu, VirtualMachine, engine_statuses
 from pyhv._core.vm import sole_vm
 from pyhv.framework import intel as hv
 from pyhv.testing import raw_guest
@@ -15,6 +15,14 @@ from pyhv.testing.guest import RawGuest
 
 READ, WRITE = hv.HV_SHADOW_VMCS_READ, hv.HV_SHADOW_VMCS_WRITE
 LSTAR, STAR = hv.HV_MSR_IA32_LSTAR, hv.HV_MSR_IA32_STAR
+
+
+@pytest.fixture(params=[status.name for status in engine_statuses() if status.works], autouse=True)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Apple's functions on each engine that works here."""
+    name: str = request.param
+    monkeypatch.setenv("PYHV_ENGINE", name)
+    return name
 
 
 @contextmanager
@@ -76,6 +84,6 @@ def test_what_is_none_is_refused_whole() -> None:
             assert cpu.state == good
 
 
-def test_the_objects_have_none() -> None:
-    with VirtualMachine("soft") as vm:
+def test_the_objects_have_none(engine: str) -> None:
+    with VirtualMachine(engine) as vm:
         assert vm.vcpu().state.granted == b""

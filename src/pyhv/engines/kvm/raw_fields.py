@@ -243,6 +243,16 @@ class RawFields(KvmVcpu):
         self._idle()
         self.twin.set_msr_access(msr, flags)
 
+    def read_granted(self) -> bytes:
+        """All of this as the twin has it."""
+        self._idle()
+        return self.twin.read_granted()
+
+    def write_granted(self, image: bytes) -> None:
+        """All of it again."""
+        self._idle()
+        self.twin.write_granted(image)
+
     @property
     def unanswered(self) -> bool:
         """Raw exits have no answers."""
