@@ -1,4 +1,4 @@
-// hv-stress: four vCPUs run while other threads map, unmap, protect, free and kick. Built with a sanitizer it finds what
+// hv-stress: four vCPUs run while other threads map, unmap, protect, log stores, free and kick. Built with a sanitizer it finds what
 // no assertion can: memory of the host that is touched after unmap() returned is freed memory here.
 #include <atomic>
 #include <chrono>
@@ -20,9 +20,10 @@ using namespace silicon;
 using namespace silicon::x86;
 
 constexpr unsigned vcpu_count = 4, changer_count = 3;
-constexpr u64 program_at = 0x1000, function_at = 0x2000, data_at = 0x8000, data_pages = 8;
-// next: call 0x2000 · lock inc dword [si] · add si, 0x1000 · or si, 0x8000 · jmp next
-constexpr u8 program[] = {0xe8, 0xfd, 0x0f, 0xf0, 0x66, 0xff, 0x04, 0x81, 0xc6, 0x00, 0x10, 0x81, 0xce, 0x00, 0x80, 0xeb, 0xef};
+constexpr u64 program_at = 0x1000, function_at = 0x2000, logged_at = 0x7000, data_at = 0x8000, data_pages = 8;
+// next: call 0x2000 · lock inc dword [si] · add si, 0x1000 · or si, 0x8000 · lock inc dword [0x7000] · jmp next
+constexpr u8 program[] = {0xe8, 0xfd, 0x0f, 0xf0, 0x66, 0xff, 0x04, 0x81, 0xc6, 0x00, 0x10, 0x81,
+                          0xce, 0x00, 0x80, 0xf0, 0x66, 0xff, 0x06, 0x00, 0x70, 0xeb, 0xe9};
 constexpr u8 function[] = {0xb8, 0x00, 0x00, 0xc3};  // mov ax, imm16 · ret
 
 struct Free {
@@ -126,6 +127,20 @@ void change_code(Machine& machine, u64 seed) {
     machine.memory.unmap(function_at, page_bytes);
 }
 
+// Copies a page whenever its log tells of it; what is told last is the last that was stored.
+u32 follow(GuestMemory& memory, const u8* page, u32 copy) {
+    u8 written = 0;
+    memory.take_written(logged_at, page_bytes, &written);
+    return written ? load_host<u32>(page) : copy;
+}
+
+void follow_log(Machine& machine, const u8* page, u32& copy) {
+    while (!machine.stop.load(std::memory_order_relaxed)) {
+        copy = follow(machine.memory, page, copy);
+        std::this_thread::yield();
+    }
+}
+
 void kick(Machine& machine, u64 seed) {
     std::mt19937_64 choice(seed);
     while (!machine.stop.load(std::memory_order_relaxed)) {
@@ -137,10 +152,13 @@ void kick(Machine& machine, u64 seed) {
 
 u64 storm(u64 seed, double seconds) {
     Machine machine;
-    const Host low = host_pages(1), stacks = host_pages(vcpu_count);
+    const Host low = host_pages(1), stacks = host_pages(vcpu_count), logged = host_pages(1);
+    u32 copy = 0;
     std::memcpy(low.get(), program, sizeof program);
     machine.memory.map(program_at, low.get(), page_bytes, perm_read | perm_exec);
     machine.memory.map(0x3000, stacks.get(), vcpu_count * page_bytes, perm_all);
+    machine.memory.map(logged_at, logged.get(), page_bytes, perm_all);
+    machine.memory.log(logged_at, page_bytes, true);
     for (unsigned n = 0; n < vcpu_count; ++n) {
         auto cpu = std::make_unique<Cpu>(machine.memory, machine.clock, n, false);
         cpu->rip = program_at;
@@ -155,10 +173,12 @@ u64 storm(u64 seed, double seconds) {
     for (const auto& [first, count] : owned) threads.emplace_back(change_data, std::ref(machine), first, count, seed + 100 + first);
     threads.emplace_back(change_code, std::ref(machine), seed + 200);
     threads.emplace_back(kick, std::ref(machine), seed + 300);
+    threads.emplace_back(follow_log, std::ref(machine), logged.get(), std::ref(copy));
     std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
     machine.stop.store(true);
     for (const auto& cpu : machine.cpus) cpu->kick();
     for (std::thread& thread : threads) thread.join();
+    if (follow(machine.memory, logged.get(), copy) != load_host<u32>(logged.get())) fail("a store was not logged");
     u64 instructions = 0;
     for (const auto& cpu : machine.cpus) instructions += cpu->instructions();
     std::printf("seed %llu: %llu changes, %llu kicks, %llu instructions\n", static_cast<unsigned long long>(seed),

@@ -12,7 +12,7 @@ from pyhv import Closed, Halted, Kicked, VirtualMachine
 vm = VirtualMachine("soft")
 ram = vm.map(at=0, size=0x2000)
 ram[0:2] = b"\\xeb\\xfe"
-cpu = vm.vcpu()
+cpu, log = vm.vcpu(), ram.dirty_log()
 results = []
 worker = threading.Thread(target=lambda: results.append(cpu.run()))
 worker.start()
@@ -24,6 +24,12 @@ if child == 0:
         cpu.run()
     except Closed as closed:
         assert "fork" in str(closed)
+    try:
+        log.take()
+    except Closed:
+        log.close()
+    else:
+        sys.exit(1)
     with VirtualMachine("soft") as mine:
         mine.map(at=0, size=0x1000)[0] = 0xF4
         assert mine.vcpu().run() == Halted()

@@ -30,6 +30,8 @@ def copying(engine: str, rounds: int, seed: int, meddle: bool) -> int:
         copy = bytearray(size)
         log = ram.dirty_log()
         cpus = [started(vm, index) for index in range(VCPUS)]
+        if meddle:
+            cpus[0].breakpoints.add(4, access="write")  # on KVM that one runs in the software CPU
         threads = Threads()
         for cpu in cpus:
             threads.start(until_kicked, cpu)
