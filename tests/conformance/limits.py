@@ -102,10 +102,6 @@ DIFFERENT: Final = {
     ): "KVM answers VMCALL itself, or gives the guest #UD; no capability says so",
     (
         "kvm",
-        "events.the_window_says_when",
-    ): "a KVM that emulates kernel code looks for the window only at its next exit",
-    (
-        "kvm",
         "state.a_state_within_an_instruction_keeps_its_answers",
     ): "KVM keeps the pieces to itself: all are asked again",
     (

@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from pyhv import Breakpoint, BudgetSpent, Halted, Kicked, MonitorTrap, MsrRead, PortIn, VirtualMachine, Watchpoint
+from pyhv import (
+    Breakpoint,
+    BudgetSpent,
+    Halted,
+    InterruptWindow,
+    Kicked,
+    MonitorTrap,
+    MsrRead,
+    PortIn,
+    PortOut,
+    VirtualMachine,
+    Watchpoint,
+)
 from pyhv.addresses import GVA
 from pyhv.errors import Closed
 from pyhv.testing.guest import CODE, Guest, guest, thread, waiting
@@ -23,7 +35,7 @@ def engine_of(g: Guest) -> Any:
 
 def test_four_breakpoints_are_the_processor_s_own(kvm: str) -> None:
     with guest(kvm, "40 40 40 ebfb") as g:
-        engine_of(g).vm.steps_are_trusted = True
+        engine_of(g).vm.is_trusted = True
         g.cpu.breakpoints.add(CODE + 1)
         g.cpu.breakpoints.add(CODE + 2)
         assert not engine_of(g)._alone
@@ -170,3 +182,30 @@ def test_closing_reaches_a_watched_run(kvm: str) -> None:
     assert results == [Kicked()]
     with pytest.raises(Closed):
         cpu.run()
+
+
+def test_the_interrupt_window_of_kvm_itself(kvm: str) -> None:
+    """Where it is trusted; one that is emulated may look for it late."""
+    with guest(kvm, "90 fb 90 90 e680 f4") as g:
+        engine_of(g).vm.is_trusted = True
+        g.cpu.controls.interrupt_window = True
+        assert not engine_of(g)._alone
+        assert g.cpu.run() in (InterruptWindow(), PortOut(0x80, 1, 0))
+        g.cpu.controls.interrupt_window = False
+        while g.cpu.run() != Halted():
+            pass
+
+
+def test_the_window_is_left_where_it_opens(kvm: str) -> None:
+    with guest(kvm, "40 ebfd") as g:  # inc ax; jmp: until an interrupt comes
+        g.cpu.regs.rflags = 0x202
+        for vector in (0x20, 0x21, 0x22):
+            g.ram[4 * vector : 4 * vector + 4] = bytes.fromhex("00200000")
+            g.ram[0x2000:0x2002] = bytes.fromhex("43cf")  # inc bx; iret
+            g.cpu.controls.interrupt_window = True
+            assert g.cpu.run() == InterruptWindow()
+            g.cpu.inject(vector)
+            g.cpu.controls.interrupt_window = False
+            assert g.cpu.run(budget=3) == BudgetSpent()
+        assert not engine_of(g)._alone
+        assert g.cpu.regs.bx == 3

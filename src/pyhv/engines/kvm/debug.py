@@ -1,7 +1,8 @@
 """Stopping where it was asked for: single steps, budgets, breakpoints and watchpoints of one vCPU.
 
 KVM steps, and has the processor's four breakpoints. While it is not enough (watched data, a fifth breakpoint, a KVM
-that ignores both at CPL 3) the twin runs the guest, on the same memory and at the software CPU's speed.
+that ignores both at CPL 3, or looks late for the interrupt window) the twin runs the guest, on the same memory and at
+the software CPU's speed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from ... import _silicon
 from ...addresses import GVA
-from ...arch.x86_64.vmcs import Vmcs
+from ...arch.x86_64.vmcs import CpuBased, Vmcs
 from ...exits import Breakpoint, BudgetSpent, DeadlinePassed, Exit, Kicked, MonitorTrap, MsrRead, MsrWrite
 from . import abi, timer
 from .abi import Ioctl
@@ -122,10 +123,19 @@ class Debugger(RegisterFile):
 
     def _choose(self, points: set[int], watches: set[tuple[int, int, bool, bool]]) -> None:
         """Who runs the guest from now on."""
-        guarded = bool(points or watches)
-        alone = guarded and (bool(watches) or len(points) > _MOST_POINTS or not self.vm.steps_user_code())
-        self._points, self._watches, self._guarded, self._alone = points, watches, guarded, alone
-        self._arm()
+        alone = bool(watches) or len(points) > _MOST_POINTS or (bool(points) and not self.vm.steps_user_code())
+        alone |= self._wants_window() and not self.vm.sees_windows()
+        changed = (points, alone) != (self._points, self._alone)
+        self._points, self._watches, self._guarded, self._alone = points, watches, bool(points) or alone, alone
+        if changed:
+            self._arm()
+
+    def _controls_changed(self) -> None:
+        self._choose(self._points, self._watches)
+
+    def _wants_window(self) -> bool:
+        """The program does: with interrupt controllers it is theirs, and later does as well."""
+        return self.vm.interrupts is None and bool(self.twin.read_vmcs(Vmcs.CPU_BASED) & CpuBased.INTERRUPT_WINDOW)
 
     def _arm(self) -> None:
         points = [] if self._alone else sorted(self._points)

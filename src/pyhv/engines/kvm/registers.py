@@ -192,6 +192,11 @@ class RegisterFile(NoApic, NoRaw):
             self.forget_access()
         self.touch_all()
         self.twin.write_vmcs(field, value)
+        if field == Vmcs.CPU_BASED:
+            self._controls_changed()
+
+    def _controls_changed(self) -> None:
+        """Whoever runs the guest may do what they ask for, or not."""
 
     def read_msr(self, msr: int) -> int:
         """An MSR: KeyError where there is none."""

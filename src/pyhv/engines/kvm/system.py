@@ -45,7 +45,7 @@ class System:
         self.max_vcpus = self.has(Cap.MAX_VCPUS)
         self.slots = self.has(_NR_MEMSLOTS)
         self._supported = self._read_supported()
-        self.steps_user_code: bool | None = None  # nobody has asked yet
+        self.answers: dict[str, bool] = {}  # what probes have found
 
     def has(self, cap: int) -> int:
         """What KVM_CHECK_EXTENSION says."""

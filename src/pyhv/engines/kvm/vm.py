@@ -18,7 +18,7 @@ from .apic import ApicVcpu
 from .controllers import FILTERED, without_tsc_deadline
 from .memory import KvmMemory
 from .msr_filter import deny_all, set_filter
-from .probe import steps_user_code
+from .probe import sees_windows, steps_user_code
 from .raw import RawVcpu
 from .state import known_msrs, write_msr
 from .system import System
@@ -84,7 +84,7 @@ class KvmVm:
         self.mapped_bytes, self.read, self.write = memory.mapped_bytes, memory.read, memory.write
         self._hub = _silicon.Interrupts() if apic else None
         self.interrupts: EngineInterrupts | None = self._hub
-        self.steps_are_trusted = False  # for whoever looks whether they can be
+        self.is_trusted = False  # by whoever looks whether KVM can be
         self.silicon_clock = _silicon.Clock()
         self._next, self._parked = 0, list[Seat]()
         self._filtered: set[int] = set()
@@ -122,13 +122,21 @@ class KvmVm:
         return vcpu
 
     def steps_user_code(self) -> bool:
-        """Whether this KVM single-steps at CPL 3: one that is emulated may not, and says nothing. Asked once."""
-        if self.steps_are_trusted:
+        """Whether this KVM single-steps at CPL 3: one that is emulated may not, and says nothing."""
+        return self._system_can(steps_user_code)
+
+    def sees_windows(self) -> bool:
+        """Whether this KVM leaves where the guest can take an interrupt: one that is emulated may do so later."""
+        return self._system_can(sees_windows)
+
+    def _system_can(self, probe: Callable[[KvmVm], bool]) -> bool:
+        """What a probe has found, once for the whole process."""
+        if self.is_trusted:
             return True
-        system = self._system
-        if system.steps_user_code is None:
-            system.steps_user_code = steps_user_code(KvmVm(system))
-        return system.steps_user_code
+        answers = self._system.answers
+        if probe.__name__ not in answers:
+            answers[probe.__name__] = probe(KvmVm(self._system))
+        return answers[probe.__name__]
 
     def _seat(self) -> Seat:
         first, self._first = self._first, None
