@@ -66,7 +66,7 @@ class RawAccess(RawFields):
     def pull(self) -> None:
         """The twin's general registers are the guest's."""
         if self._stale:
-            self._known = self._general.fetch()
+            self._known = self._synced.general()
             set_general(self.twin, self._known)
             self._stale = False
 
@@ -153,7 +153,7 @@ class RawAccess(RawFields):
         """Both are possible: let KVM finish, and see whether that moves RIP. False: it had not moved yet."""
         before = self._known_now()[RIP]
         self.drop()
-        moved = self._general.fetch()[RIP] == before
+        moved = self._synced.general()[RIP] == before
         self._known = None
         return moved
 
@@ -213,7 +213,7 @@ class RawAccess(RawFields):
 
     def _known_now(self) -> tuple[int, ...]:
         if self._known is None:
-            self._known = self._general.fetch()
+            self._known = self._synced.general()
         return self._known
 
     def _code(self, offset: int, size: int) -> bytes:
@@ -248,7 +248,7 @@ class RawAccess(RawFields):
             if wanted == self._known and (self._pending is None or self._pending.posted):
                 return
         self.drop()
-        ioctl(self.fd, Ioctl.SET_REGS, image)
+        self._synced.set_general(image)
         self._known = wanted
 
     def _completes(self, lazy: PortIn, wanted: tuple[int, ...]) -> bool:
@@ -329,7 +329,7 @@ class RawAccess(RawFields):
         if length and text.startswith("rep") and known[RCX] != left:
             values = list(known)
             values[RCX] = left
-            ioctl(self.fd, Ioctl.SET_REGS, abi.REGS.pack(*values))
+            ioctl(self.fd, Ioctl.SET_REGS, abi.REGS.pack(*values))  # at once: KVM is within the instruction
 
 
 def _blank(pending: Pending, data: bytes) -> bytes:

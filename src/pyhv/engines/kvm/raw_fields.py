@@ -21,6 +21,7 @@ from .abi import Ioctl
 from .behind import Mode
 from .capabilities import NO_INTERCEPT, capability, check_control
 from .state import System, read_msr
+from .synced import Synced
 from .vcpu import KvmVcpu
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class RawFields(KvmVcpu):
     def __init__(self, vm: KvmVm, seat: Seat, twin: _silicon.Cpu) -> None:
         super().__init__(vm, seat, twin)
         self._system = System(seat.fd, twin, _kept_in_kvm(vm.msrs), seat.run, (_NE, capability(Cap.CR4_FIXED0)))
+        self._synced = Synced(seat, vm.system)
         self._stale_segments = False
         self._segments = b""  # KVM's, as the twin has them
         self._mode = Mode(16, 16, 0)
@@ -77,10 +79,10 @@ class RawFields(KvmVcpu):
         self.pull()
         if not self._stale_segments:
             return
-        image = self._system.read_segments()
+        image = self._synced.segments()
         self._stale_segments = False
         if image != self._segments:
-            self._segments = bytes(image)
+            self._segments = image
             self._system.load_segments(image)
             self._look_at_mode()
 

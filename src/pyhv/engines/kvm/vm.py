@@ -73,7 +73,7 @@ class KvmVm:
     """A VM."""
 
     def __init__(self, system: System, apic: bool = False) -> None:
-        self._system = system
+        self.system = system
         self._fd = fd = system.create_vm()
         self._fds = [fd]
         self._close = weakref.finalize(self, _close_all, self._fds)
@@ -116,7 +116,7 @@ class KvmVm:
         kind = RawVcpu if raw else KvmVcpu if self._hub is None else ApicVcpu
         vcpu = kind(self, seat, twin)
         self._vcpus.add(vcpu)
-        table = self._system.common_cpuid(twin.get_cpuid())
+        table = self.system.common_cpuid(twin.get_cpuid())
         vcpu.set_cpuid(table if self._hub is None else without_tsc_deadline(table))
         write_msr(seat.fd, _TSC, self.clock.now_ns * self.clock.tsc_hz // 1_000_000_000)
         return vcpu
@@ -133,20 +133,20 @@ class KvmVm:
         """What a probe has found, once for the whole process."""
         if self.is_trusted:
             return True
-        answers = self._system.answers
+        answers = self.system.answers
         if probe.__name__ not in answers:
-            answers[probe.__name__] = probe(KvmVm(self._system))
+            answers[probe.__name__] = probe(KvmVm(self.system))
         return answers[probe.__name__]
 
     def _seat(self) -> Seat:
         first, self._first = self._first, None
         if first is not None:
             return first
-        if self._next < self._system.max_vcpus:
+        if self._next < self.system.max_vcpus:
             return self._new_seat()
         if self._parked:
             return self._parked.pop().emptied()
-        raise NoResources(f"KVM makes {self._system.max_vcpus} vCPUs for a VM, and all live")
+        raise NoResources(f"KVM makes {self.system.max_vcpus} vCPUs for a VM, and all live")
 
     def _new_seat(self) -> Seat:
         try:
@@ -155,7 +155,7 @@ class KvmVm:
             raise NoResources(f"KVM makes no further vCPU: {failed}") from None
         self._fds.append(fd)
         self._next += 1
-        return Seat(fd, self._system.run_bytes)
+        return Seat(fd, self.system.run_bytes)
 
     def give_back(self, seat: Seat) -> None:
         """A vCPU was closed: KVM keeps it, for the next one."""
