@@ -27,10 +27,15 @@ OUTS: Final = (0x6E, 0x6F)
 _OUT_DX, _OUT_IMMEDIATE, _HLT = (0xEE, 0xEF), (0xE6, 0xE7), 0xF4
 _CF, _DF, _RF = 1, 1 << 10, 1 << 16
 _U64: Final = (1 << 64) - 1
+EVERY_LENGTH: Final = tuple(range(LONGEST + 1))
 _SWEEPS: Final = 32  # boundaries that decoding is begun from
 _NUMBERS: Final = ("ax", "bx", "cx", "dx", "si", "di", "sp", "bp")
 _BYTES: Final = ("al", "bl", "cl", "dl", "sil", "dil", "spl", "bpl")
 _HIGH: Final = ("ah", "bh", "ch", "dh")
+_SEGMENTS: Final = frozenset({"es", "cs", "ss", "ds", "fs", "gs"})
+_FROM_MEMORY: Final = frozenset(
+    {*("mov", "movzx", "movsx", "movsxd", "movbe", "cmp", "test", "add", "sub", "and", "or", "xor"), "adc", "sbb", "bt"}
+)
 _MASKS: Final = {16: 0xFFFF, 32: 0xFFFF_FFFF, 64: _U64}
 
 
@@ -100,24 +105,31 @@ def _out_size(code: bytes, opcode_bytes: int, bits: int) -> int:
 
 
 def candidates(
-    code: tuple[bytes, bytes], general: tuple[int, ...], mode: Mode, written: tuple[int, int]
+    code: tuple[bytes, bytes],
+    general: tuple[int, ...],
+    mode: Mode,
+    written: tuple[int, int],
+    lengths: Iterable[int] = EVERY_LENGTH,
 ) -> Iterator[Before]:
-    """States before an instruction that the code up to RIP ends with, or that the code from there on begins with and
-    REP has not ended.
+    """States before an instruction that may have written, of one of these lengths, and that the code up to RIP ends
+    with. Length 0: the one that the code from RIP on begins with, a REP that is not over.
 
     `general` are the registers behind it; `written` is how many bytes it wrote, and which value.
     """
     until, after = code
-    for length in range(1, min(LONGEST, len(until)) + 1):
-        found, text = decode(until[-length:], mode.bits)
-        if found == length:
+    flags = general[RFLAGS] & ~_RF
+    for length in lengths:
+        insn = until[-length:] if length else after[:LONGEST]
+        found, text = decode(insn, mode.bits)
+        if not length and found and _repeats(insn[:found]) and _string(text):
+            yield from _undone((insn[:found], text), _changed(general, {RFLAGS: flags}), mode, written)
+        elif length and found == length and _may_write(text):
             rip = (general[RIP] - length) & _MASKS[64 if mode.bits == 64 else 32]
-            back = _changed(general, {RIP: rip, RFLAGS: general[RFLAGS] & ~_RF})
-            yield from _undone((until[-length:], text), back, mode, written)
-    length, text = decode(after[:LONGEST], mode.bits)
-    if length and _repeats(after[:length]) and _string(text):
-        back = _changed(general, {RFLAGS: general[RFLAGS] & ~_RF})
-        yield from _undone((after[:length], text), back, mode, written)
+            yield from _undone((insn, text), _changed(general, {RIP: rip, RFLAGS: flags}), mode, written)
+
+
+def _may_write(text: str) -> bool:
+    return "[" in text or bool(_string(text)) or any(name in text for name in ("push", "call", "enter", "out"))
 
 
 def _undone(insn: tuple[bytes, str], back: tuple[int, ...], mode: Mode, written: tuple[int, int]) -> Iterator[Before]:
@@ -220,6 +232,15 @@ def _changed(general: tuple[int, ...], changes: dict[int, int]) -> tuple[int, ..
     for place, value in changes.items():
         values[place] = value
     return tuple(values)
+
+
+def loads_registers(text: str) -> bool:
+    """Whether an instruction that reads memory can change nothing but general registers and flags."""
+    name, _, operands = text.partition(" ")
+    first = operands.split(",")[0]
+    if name.startswith("lods"):
+        return True
+    return name in _FROM_MEMORY and first not in _SEGMENTS and (name in {"cmp", "test"} or "[" not in first)
 
 
 def likeliest(found: Iterable[Before], code: bytes, bits: int, known: int | None = None) -> Before:

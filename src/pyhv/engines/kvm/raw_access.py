@@ -13,6 +13,7 @@ from ...exits import Exit, Halted, MmioLoad, MmioStore, PortIn, PortOut, PortOut
 from . import abi
 from .abi import Ioctl
 from .behind import (
+    EVERY_LENGTH,
     LONGEST,
     OUTS,
     RCX,
@@ -25,6 +26,7 @@ from .behind import (
     decode,
     halts,
     likeliest,
+    loads_registers,
     plain_outs,
 )
 from .exits import exit_of
@@ -41,16 +43,12 @@ _STEPPED, _IO, _EPT_VIOLATION = 37, 30, 48
 _STRING: Final = 1 << 4  # of the qualification of an I/O instruction
 _PAGE: Final = 4096
 _SWEEP_BYTES: Final = 48
+_MOST_SITES: Final = 1024
 _MOST_PIECES: Final = 4096
 _TF, _DF = 1 << 8, 1 << 10
 _U64: Final = (1 << 64) - 1
 _INDEX_MASKS: Final = {0: 0xFFFF, 1: 0xFFFF_FFFF, 2: _U64}
 _ES_BASE: Final = segment_fields("es")[1]
-_SEGMENT_NAMES: Final = frozenset({"es", "cs", "ss", "ds", "fs", "gs"})
-_FROM_MEMORY: Final = frozenset(
-    {*("mov", "movzx", "movsx", "movsxd", "movbe", "cmp", "test", "add", "sub", "and", "or", "xor"), "adc", "sbb", "bt"}
-)
-"""Loads that end in general registers and flags alone, where memory is not their first operand."""
 
 
 class RawAccess(RawFields):
@@ -61,6 +59,7 @@ class RawAccess(RawFields):
         self._known: tuple[int, ...] | None = None  # KVM's general registers
         self._entry: int | None = None  # RIP when KVM was entered, if that was looked at
         self._lazy: PortIn | None = None  # waits in KVM, and may be answered by what the client does
+        self._sites: dict[tuple[int, int, bytes], tuple[int, ...]] = {}  # where instructions were found
         self._witness: Witness | None = None
 
     def pull(self) -> None:
@@ -118,12 +117,7 @@ class RawAccess(RawFields):
 
     def _loads_registers(self) -> bool:
         """Whether KVM may finish the load at any time: it can change nothing but general registers and flags."""
-        _, text = decode(self._code(0, LONGEST), self._mode.bits)
-        name, _, operands = text.partition(" ")
-        first = operands.split(",")[0]
-        if name.startswith("lods"):
-            return True
-        return name in _FROM_MEMORY and first not in _SEGMENT_NAMES and (name in {"cmp", "test"} or "[" not in first)
+        return loads_registers(decode(self._code(0, LONGEST), self._mode.bits)[1])
 
     # It has happened: RIP is behind it.
 
@@ -173,17 +167,30 @@ class RawAccess(RawFields):
         """Find the instruction that explains it, and stand before it."""
         after = self._known_now()
         code = self._code(-LONGEST - _SWEEP_BYTES, LONGEST + _SWEEP_BYTES)
-        possible = list(candidates((code, self._code(0, LONGEST)), after, self._mode, written))
         witness = self._see()
+        site = (after[RIP], self._mode.bits, code)
+        lengths = self._sites.get(site, EVERY_LENGTH)
+        parts = (code, self._code(0, LONGEST))
+        possible = list(candidates(parts, after, self._mode, written, lengths))
         right = [one for one in possible if witness.explains(one, found, after)]
         if not right:  # it may have stored what is not in general registers
             witness.see_rest()
             right = [one for one in possible if witness.explains(one, found, after)]
         if not right:
+            if self._sites.pop(site, None):
+                return self._search(found, written)
             raise _unexplained(found)
-        if isinstance(found, MmioStore):
-            self.drop()  # it may have further pieces
-        return self._stand(likeliest(right, code, self._mode.bits, self._boundary(after, len(code))))
+        chosen = likeliest(right, code, self._mode.bits, self._boundary(after, len(code)))
+        self._remember(site, 0 if chosen.general[RIP] == after[RIP] else chosen.length)
+        if witness.pieces > 1:
+            self.drop()  # or they would come as exits of their own
+        return self._stand(chosen)
+
+    def _remember(self, site: tuple[int, int, bytes], length: int) -> None:
+        """The same code at the same place has the same instruction."""
+        if len(self._sites) >= _MOST_SITES:
+            self._sites.clear()
+        self._sites[site] = (length,)
 
     def _boundary(self, after: tuple[int, ...], size: int) -> int | None:
         """Where in the code up to RIP an instruction begins for certain: KVM was entered there."""

@@ -29,6 +29,7 @@ class Witness:
         self._system = System(seat.fd, cpu, vm.msrs, seat.run)
         self._segments = b""
         self._has_rest = self._spoiled = False
+        self.pieces = 0  # that the instruction had which was found to explain something last
 
     def see(self, segments: bytes) -> None:
         """Take segments, tables and control registers, as KVM has them."""
@@ -64,7 +65,10 @@ class Witness:
                 break
             told.append(further)
         self._spoiled = not isinstance(told[-1], _POSTED)  # it may have changed segments
-        return any(_same(one, found) for one in told) and self._leaves(before, start, after)
+        right = any(_same(one, found) for one in told) and self._leaves(before, start, after)
+        if right:
+            self.pieces = len(told)
+        return right
 
     def stores(self, general: tuple[int, ...]) -> list[tuple[int, int]]:
         """What the instruction at RIP stores when it is answered zeros: GPA and bytes. Of a REP its first iteration."""
