@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pyhv.engines.select import ENGINES
+
 PROGRAMS = Path(__file__).parent / "programs"
 SPEC = Path(__file__).resolve().parents[2] / "spec" / "api" / "intel.toml"
 NAMES = sorted(path.stem for path in PROGRAMS.glob("*.c"))
@@ -52,6 +54,19 @@ def test_program(tmp_path: Path, name: str) -> None:
     (tmp_path / "vmcs_fields.inc").write_text(vmcs_fields())
     build(PROGRAMS / f"{name}.c", tmp_path / f"{name}++", "c++")  # the same code once more, so it need not run again
     done = run(build(PROGRAMS / f"{name}.c", tmp_path / name))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+
+
+ON_KVM = ("crowd", "forks", "leaves", "memory", "msrs", "notifiers", "state", "storm", "strict", "threads")
+
+
+@pytest.mark.parametrize("name", ON_KVM)
+def test_program_on_kvm(tmp_path: Path, name: str) -> None:
+    """Those that ask for nothing that KVM has not."""
+    status = ENGINES["kvm"].status()
+    if not status.works:
+        pytest.skip(f"the kvm engine: {status.reason}")
+    done = run(build(PROGRAMS / f"{name}.c", tmp_path / name), PYHV_ENGINE="kvm")
     assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import pytest
 from pyhv.errors import Unsupported
 from pyhv.framework import intel as hv
 from pyhv.testing._promise import framework_on
-from pyhv.testing.guest import CODE, HOLE, RawGuest, raw_guest
+from pyhv.testing.guest import CODE, HOLE, RawGuest, raw_guest, thread
 from pyhv.testing.strict_vmx import TABLES, long_mode
 
 ROM = 0x1_0000 - 0x1000
@@ -230,3 +231,13 @@ def test_what_kvm_cannot_intercept_must_be_zero(kvm: str) -> None:
             with pytest.raises(Unsupported, match="must be 0"):
                 raw.write(name, 1)
             raw.write(name, 0)
+
+
+def test_memory_that_goes_between_a_load_and_its_store(kvm: str) -> None:
+    """KVM has read it and could not write it: the instruction is found all the same, and has not happened."""
+    with on(kvm, Case("fe07 ebfc".replace(" ", ""), {"DS": ROM}, {"RBX": 0x100})) as raw:  # inc byte [bx]; jmp
+        for _ in range(40):
+            with thread(lambda: (time.sleep(0.002), hv.hv_vm_unmap(ROM, 0x1000))):
+                assert raw.run() == hv.VMX_REASON_EPT_VIOLATION
+                assert raw.reg(hv.HV_X86_RIP) == CODE
+            hv.hv_vm_map(memoryview(raw.ram)[ROM : ROM + 0x1000], ROM, 0x1000, 7)

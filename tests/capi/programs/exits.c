@@ -178,7 +178,7 @@ static void a_triple_fault(void) {
     start(x_ud2, x_ud2_end);
     SAME(vmcs(m.vcpu, VMCS_RO_EXIT_REASON), VMX_REASON_TRIPLE_FAULT);
     set_vmcs(m.vcpu, VMCS_GUEST_IDTR_LIMIT, 0xffff);
-    set_vmcs(m.vcpu, VMCS_CTRL_EXC_BITMAP, 0xffffffff);
+    intercept_exceptions(m.vcpu);
 }
 
 /* A state that no guest can have is an exit with bit 31; controls that cannot be are an error, which has a status. */

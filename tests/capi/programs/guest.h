@@ -46,13 +46,20 @@ static inline void real_segment(hv_vcpuid_t vcpu, uint32_t selector, uint32_t ba
     set_vmcs(vcpu, rights, ar);
 }
 
-/* Ready to run in real mode at CODE. HLT and every exception exit. */
+/* Every exception exits, where the engine can make it so. */
+static inline void intercept_exceptions(hv_vcpuid_t vcpu) {
+    uint64_t must = 0, may = 0;
+    CHECK(hv_vmx_vcpu_get_cap_write_vmcs(vcpu, VMCS_CTRL_EXC_BITMAP, &must, &may));
+    set_vmcs(vcpu, VMCS_CTRL_EXC_BITMAP, 0xffffffff & may);
+}
+
+/* Ready to run in real mode at CODE. HLT and every exception that can exit. */
 static inline void real_mode(hv_vcpuid_t vcpu) {
     set_control(vcpu, VMCS_CTRL_PIN_BASED, HV_VMX_CAP_PINBASED, 0);
     set_exits(vcpu, 0);
     set_control(vcpu, VMCS_CTRL_CPU_BASED2, HV_VMX_CAP_PROCBASED2, 0);
     set_control(vcpu, VMCS_CTRL_VMENTRY_CONTROLS, HV_VMX_CAP_ENTRY, 0);
-    set_vmcs(vcpu, VMCS_CTRL_EXC_BITMAP, 0xffffffff);
+    intercept_exceptions(vcpu);
     real_segment(vcpu, VMCS_GUEST_CS, VMCS_GUEST_CS_BASE, VMCS_GUEST_CS_LIMIT, VMCS_GUEST_CS_AR, 0x9b);
     real_segment(vcpu, VMCS_GUEST_DS, VMCS_GUEST_DS_BASE, VMCS_GUEST_DS_LIMIT, VMCS_GUEST_DS_AR, 0x93);
     real_segment(vcpu, VMCS_GUEST_ES, VMCS_GUEST_ES_BASE, VMCS_GUEST_ES_LIMIT, VMCS_GUEST_ES_AR, 0x93);

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import ClassVar
 
 from ... import _silicon
@@ -25,17 +24,24 @@ class KvmEngine:
     max_vcpus = _MOST_VCPUS
     max_spaces = 1
 
-    @cached_property
+    def __init__(self) -> None:
+        # Kept without a lock (functools.cached_property has one in Python 3.11): a child of a fork would wait for it.
+        self._device: System | None = None
+        self._measured: EngineStatus | None = None
+
+    @property
     def _system(self) -> System:
-        return System()
+        device = self._device
+        if device is None:
+            device = self._device = System()
+        return device
 
     @property
     def gpa_bits(self) -> int:
         """Bits of a guest-physical address: KVM's, and no more than the software CPU's."""
         return min(self._system.gpa_bits, _silicon.GuestMemory.GPA_BITS)
 
-    @cached_property
-    def _works(self) -> EngineStatus:
+    def _measure(self) -> EngineStatus:
         speed = instructions_a_second(KvmVm(self._system))
         abilities = (
             "x86_64 guests",
@@ -58,7 +64,9 @@ class KvmEngine:
         if reason:
             return EngineStatus(self.name, False, reason, denied=denied)
         try:
-            return self._works
+            if self._measured is None:
+                self._measured = self._measure()
+            return self._measured
         except Denied as failed:
             return EngineStatus(self.name, False, str(failed), denied=True)
         except EngineUnavailable as failed:

@@ -176,6 +176,8 @@ class RawAccess(RawFields):
         if not right:  # it may have stored what is not in general registers
             witness.see_rest()
             right = [one for one in possible if witness.explains(one, found, after)]
+        if not right and isinstance(found, MmioStore):  # or somebody has unmapped it meanwhile
+            right = [one for one in possible if witness.tears(one, found)]
         if not right:
             if self._sites.pop(site, None):
                 return self._search(found, written)

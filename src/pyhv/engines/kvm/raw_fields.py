@@ -189,7 +189,9 @@ class RawFields(KvmVcpu):
         """Set one. Unsupported where KVM cannot do what it asks for."""
         self._idle()
         if value and field in self.fields_kept_zero:
-            raise Unsupported(f"KVM cannot intercept {NO_INTERCEPT[field]}: field {field:#x} must be 0; see hv engines")
+            raise Unsupported(
+                f"KVM cannot intercept {NO_INTERCEPT[field]}: field {field:#x} must be 0; the soft engine does"
+            )
         if field in CONTROL_WORDS:
             check_control(field, value)
         if field in _GENERAL_FIELDS:

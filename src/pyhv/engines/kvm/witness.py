@@ -70,6 +70,16 @@ class Witness:
             self.pieces = len(told)
         return right
 
+    def tears(self, before: Before, found: MmioStore) -> bool:
+        """Whether it first reads what it stores to, and that was memory a moment ago: KVM has read it, and could not
+        write it. Nobody can tell any more what it read."""
+        self._spoiled = True
+        told = self._step(list(before.general))
+        if not isinstance(told, MmioLoad) or (told.gpa, told.size_bytes) != (found.gpa, found.size_bytes):
+            return False
+        further = self._finish()
+        return isinstance(further, MmioStore) and (further.gpa, further.size_bytes) == (found.gpa, found.size_bytes)
+
     def stores(self, general: tuple[int, ...]) -> list[tuple[int, int]]:
         """What the instruction at RIP stores when it is answered zeros: GPA and bytes. Of a REP its first iteration."""
         start = list(general)

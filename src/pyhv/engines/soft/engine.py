@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import ClassVar
 
 from ... import _silicon
@@ -80,11 +79,13 @@ class SoftEngine:
         """An empty address space with its clock."""
         return SoftVm(ns_per_instruction, apic)
 
-    @cached_property
-    def _capabilities(self) -> dict[int, int]:
-        cpu = _silicon.Cpu(_silicon.GuestMemory(), _silicon.Clock(), 0, True)
-        return {word: cpu.capability(word) for word in CAPABILITY_WORDS}
+    def __init__(self) -> None:
+        self._capabilities: dict[int, int] = {}  # kept without a lock, which a child of a fork would wait for
 
     def capability(self, word: int) -> int:
         """A VMX capability word; the same for every vCPU."""
-        return self._capabilities[word]
+        words = self._capabilities
+        if not words:
+            cpu = _silicon.Cpu(_silicon.GuestMemory(), _silicon.Clock(), 0, True)
+            words = self._capabilities = {word: cpu.capability(word) for word in CAPABILITY_WORDS}
+        return words[word]
