@@ -125,10 +125,6 @@ DIFFERENT: Final = {
         "kvm",
         "strict_vmcs.the_controls_that_clients_need_are_there",
     ): "KVM has no exit for MONITOR, MWAIT, CR8 and the NMI window",
-    (
-        "kvm",
-        "strict_vmcs.an_interrupt_window_is_reason_7",
-    ): "a KVM that emulates kernel code looks for the window only at its next exit",
     ("kvm", "strict_vmx.invd_always_exits"): "KVM executes INVD",
     ("kvm", "strict_vmx_entry.pdptes_follow_cr3"): "a KVM that is emulated has no PAE paging",
     (

@@ -18,6 +18,8 @@ from ...exits import PortOut
 LONGEST: Final = 15
 RAX, RCX, RDX, RSI, RDI, RSP, RIP, RFLAGS = 0, 2, 3, 4, 5, 6, 16, 17
 """Places in KVM's order of the general registers; see `state.GENERAL_ORDER`."""
+RF: Final = 1 << 16
+"""Of RFLAGS: no code breakpoint at this instruction."""
 
 _PREFIXES: Final = frozenset({0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, 0xF2, 0xF3})
 _REPEATS: Final = frozenset({0xF2, 0xF3})
@@ -25,7 +27,7 @@ _STRINGS: Final = {"outs": (RSI,), "ins": (RDI,), "stos": (RDI,), "movs": (RSI, 
 OUTS: Final = (0x6E, 0x6F)
 """Its opcodes."""
 _OUT_DX, _OUT_IMMEDIATE, _HLT = (0xEE, 0xEF), (0xE6, 0xE7), 0xF4
-_CF, _DF, _RF = 1, 1 << 10, 1 << 16
+_CF, _DF = 1, 1 << 10
 _U64: Final = (1 << 64) - 1
 EVERY_LENGTH: Final = tuple(range(LONGEST + 1))
 _SWEEPS: Final = 32  # boundaries that decoding is begun from
@@ -117,7 +119,7 @@ def candidates(
     `general` are the registers behind it; `written` is how many bytes it wrote, and which value.
     """
     until, after = code
-    flags = general[RFLAGS] & ~_RF
+    flags = general[RFLAGS] & ~RF
     for length in lengths:
         insn = until[-length:] if length else after[:LONGEST]
         found, text = decode(insn, mode.bits)

@@ -82,11 +82,32 @@ class RawVcpu(RawAccess):
                 continue
             if self.wants_window and self._interruptible():
                 return self._complete_raw() or self._tell(_WINDOW)
+            if self.wants_window and not self.vm.sees_windows():
+                return self._complete_raw() or self._to_window(until)
             self._set_alarm(until)
             self._load_kvm()
             found = self._enter_raw()
             if found:
                 return found
+
+    def _to_window(self, until: int | None) -> int:
+        """The twin runs to where the guest can take an interrupt, or to another exit: this KVM would look too late."""
+        self.touch_all()
+        self._in_twin = True
+        before = monotonic()
+        try:
+            if self._kicked:  # kick() looks the other way round
+                self.twin.kick()
+            reason = self.twin.run_raw(until)
+        finally:
+            self._in_twin = False
+            self._ran_s += monotonic() - before
+        self._halted = self.twin.read_vmcs(Vmcs.GUEST_ACTIVITY) != 0
+        self._look_at_mode()
+        if reason == _KICKED:
+            self.take_kick()
+        self._reason = reason
+        return reason
 
     def _stopped(self) -> int:
         if not self._kicked:

@@ -18,6 +18,7 @@ from .behind import (
     OUTS,
     RCX,
     RDI,
+    RF,
     RFLAGS,
     RIP,
     Before,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from .vm import KvmVm, Seat
 
 _RUN: Final = int(Ioctl.RUN)
-_STEPPED, _IO, _EPT_VIOLATION = 37, 30, 48
+_KICKED, _IO, _STEPPED = 1, 30, 37
 _STRING: Final = 1 << 4  # of the qualification of an I/O instruction
 _PAGE: Final = 4096
 _SWEEP_BYTES: Final = 48
@@ -74,8 +75,10 @@ class RawAccess(RawFields):
     def _at_it(self, found: PortIn | MmioLoad) -> int:
         """A port read or a load: KVM waits for its value."""
         self.pull_code()
-        self.twin.step()
-        reason = self.twin.read_vmcs(Vmcs.EXIT_REASON)
+        flags = self._known_now()[RFLAGS]
+        if flags & RF:  # it came as a fault, or REP has done some
+            self.twin.write_register(Reg.RFLAGS, flags & ~RF)
+        reason = self._step_twin()
         if reason == _STEPPED:  # somebody has mapped memory there meanwhile
             self._executed(found)
             return 0
@@ -92,8 +95,7 @@ class RawAccess(RawFields):
 
     def _execute(self) -> int:
         """The twin, which is the guest, executes the instruction at RIP. 0: it is done."""
-        self.twin.step()
-        reason = self.twin.read_vmcs(Vmcs.EXIT_REASON)
+        reason = self._step_twin()
         self._dirty = True
         if reason == _STEPPED:
             self.drop()
@@ -101,6 +103,14 @@ class RawAccess(RawFields):
             self._look_at_mode()
             return 0
         self._reason = reason
+        return reason
+
+    def _step_twin(self) -> int:
+        """One instruction in Apple's manner: the exit reason, of a single step where it made none."""
+        reason = _KICKED
+        while reason == _KICKED:  # an old kick
+            self.twin.step()
+            reason = self.twin.read_vmcs(Vmcs.EXIT_REASON)
         return reason
 
     def _executed(self, found: PortIn | MmioLoad | None) -> None:
@@ -211,8 +221,7 @@ class RawAccess(RawFields):
     def _stand(self, before: Before) -> int:
         """The twin is there, and makes the exit."""
         set_general(self.twin, before.general)
-        self.twin.step()
-        reason = self.twin.read_vmcs(Vmcs.EXIT_REASON)
+        reason = self._step_twin()
         self._dirty = True
         if reason == _STEPPED:  # somebody has mapped memory there meanwhile
             self._executed(None)
@@ -263,7 +272,9 @@ class RawAccess(RawFields):
     def _completes(self, lazy: PortIn, wanted: tuple[int, ...]) -> bool:
         """Whether the client has done what the IN does: then KVM may do it."""
         known, size = self._known, lazy.size_bytes
-        if known is None or self._pending is None or wanted[1:RIP] != known[1:RIP] or wanted[RFLAGS] != known[RFLAGS]:
+        if known is None or self._pending is None or wanted[1:RIP] != known[1:RIP]:
+            return False
+        if (wanted[RFLAGS] ^ known[RFLAGS]) & ~RF:
             return False
         mask = (1 << 8 * size) - 1
         kept = 0 if size == 4 else known[0] & ~mask

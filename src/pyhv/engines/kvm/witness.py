@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from ... import _silicon
 from ...exits import Exit, Halted, MmioLoad, MmioStore, PortIn, PortOut, PortOutMany
-from .behind import RCX, RFLAGS, RIP, Before
+from .behind import RCX, RF, RFLAGS, RIP, Before
 from .state import GENERAL_ORDER, System, set_general
 
 if TYPE_CHECKING:
     from .vm import KvmVm, Seat
 
 _ARITHMETIC: Final = 0x8D5  # CF, PF, AF, ZF, SF, OF: an emulator may leave other ones where the manual says undefined
-_RF: Final = 1 << 16
 _MOST_PIECES: Final = 128
 _POSTED: Final = (MmioStore, PortOut, PortOutMany)
 
@@ -112,7 +111,7 @@ class Witness:
             wanted[RCX] = start[RCX] - 1
             wanted[RIP] = before.general[RIP] + before.length
         left = [self.cpu.read_register(reg) for reg in GENERAL_ORDER]
-        beside = ~(_ARITHMETIC | _RF)
+        beside = ~(_ARITHMETIC | RF)
         left[RFLAGS], wanted[RFLAGS] = left[RFLAGS] & beside, wanted[RFLAGS] & beside
         return left == wanted
 
