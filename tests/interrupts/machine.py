@@ -30,6 +30,7 @@ LOGS: Final = 0x60000
 STACKS: Final = 0x70000
 ADDRESSED: Final = "mov edi, 0xfee00000;"
 MS: Final = 1_000_000
+TRIES: Final = 20
 
 
 def handler(cpu: int, vector: int) -> bytes:
@@ -125,11 +126,14 @@ class Machine:
 
     def to_halt(self, n: int = 0) -> None:
         """Run to HLT with interrupts off."""
-        assert self.run(n=n) == Halted(), hex(self.cpus[n].regs.rip)
+        assert self.run(1000 * self.patience, n) == Halted(), hex(self.cpus[n].regs.rip)
 
     def idle(self, ms: float = 2, n: int = 0) -> None:
-        """Run into HLT with interrupts on, and stay there."""
-        assert self.run(ms * self.patience, n) == DeadlinePassed()
+        """Run into HLT with interrupts on, and stay there: at once, or after some such times where a KVM emulates."""
+        for _ in range(1 if self.patience == 1 else TRIES):
+            assert self.run(ms * self.patience, n) == DeadlinePassed()
+            if self.cpus[n].read_vmcs(0x4826) == 1:
+                break
         assert self.cpus[n].read_vmcs(0x4826) == 1, hex(self.cpus[n].regs.rip)
 
     def in_thread(self, n: int, ms: float = 5000) -> Running:

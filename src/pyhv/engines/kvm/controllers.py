@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _HALTED: Final = 1  # VMCS guest activity state
 _TPR_AT: Final = 0x80  # in the local APIC's page
-_TSC_DEADLINE_FEATURE: Final = 1 << 24  # CPUID.1:ECX
 APIC_BASE, TSC_DEADLINE = 0x1B, 0x6E0
 FILTERED: Final = (APIC_BASE, TSC_DEADLINE)
 """MSRs that KVM would answer itself, wrongly for a VM whose interrupt controllers it has not."""
@@ -127,7 +126,7 @@ class Controllers(KvmVcpu):
             return
         self._idle()
         self.touch_all()
-        self.twin.set_cpuid(leaves)
+        self.take_table(leaves)
 
     def read_apic(self) -> bytes:
         """The local APIC's state."""
@@ -182,13 +181,3 @@ class Controllers(KvmVcpu):
     def idle_ns(self) -> int:
         """Nanoseconds that it waited inside runs."""
         return self.twin.idle_ns
-
-
-def without_tsc_deadline(rows: list[Leaf]) -> list[Leaf]:
-    """A CPUID table that does not announce the APIC timer's third mode.
-
-    KVM would answer IA32_TSC_DEADLINE itself on some processors before its filter is asked, and forget it.
-    """
-    return [
-        (leaf, subleaf, a, b, c & ~_TSC_DEADLINE_FEATURE if leaf == 1 else c, d) for leaf, subleaf, a, b, c, d in rows
-    ]

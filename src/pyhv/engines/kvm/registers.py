@@ -49,6 +49,7 @@ class RegisterFile(NoApic, NoRaw):
         self._queued: Exit | None = None
         self._twin_waits = self._unknown_exits = False
         self._exiting_msrs: set[int] = set()
+        self._table = twin.get_cpuid()
         self._closed = ""
         self._told = False  # the breakpoint at RIP has been reported
 
@@ -300,12 +301,17 @@ class RegisterFile(NoApic, NoRaw):
         self._idle()
         self.vm.set_cpuid(self.seat, leaves)
         self.touch_all()
-        self.twin.set_cpuid(leaves)
+        self.take_table(leaves)
+
+    def take_table(self, leaves: list[tuple[int, int, int, int, int, int]]) -> None:
+        """The twin knows what the guest sees, which may be more."""
+        self._table = list(leaves)
+        self.twin.set_cpuid(self.vm.as_seen(leaves))
 
     def get_cpuid(self) -> list[tuple[int, int, int, int, int, int]]:
         """The same."""
         self._idle()
-        return self.twin.get_cpuid()
+        return list(self._table)
 
     def capability(self, word: int) -> int:
         """A VMX capability word: what KVM cannot intercept must be 0."""

@@ -11,6 +11,7 @@ from typing import Final
 from ...errors import EngineUnavailable, NoResources
 from . import abi
 from .abi import Cap, Ioctl
+from .identity import FEATURES, Answers
 from .obstacle import DEVICE, refused
 
 _API_VERSION: Final = 12
@@ -22,8 +23,6 @@ _OUT_OF: Final = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOS
 _NR_MEMSLOTS: Final = 10
 _MOST_CPUID: Final = 256
 
-# Where a leaf announces features, bit by bit: leaf, subleaf → positions among EAX, EBX, ECX, EDX. SDM vol. 2A, "CPUID".
-_FEATURES: Final = {(1, 0): (2, 3), (7, 0): (1, 2, 3), (0xD, 1): (0,), (0x8000_0001, 0): (2, 3)}
 _ALWAYS: Final = {(1, 0, 2): 1 << 31}  # hypervisor present
 
 
@@ -46,6 +45,7 @@ class System:
         self.slots = self.has(_NR_MEMSLOTS)
         self._supported = self._read_supported()
         self.answers: dict[str, bool] = {}  # what probes have found
+        self.added_features: Answers | None = None  # what CPUID says in a guest beyond its table; nobody has looked yet
 
     def has(self, cap: int) -> int:
         """What KVM_CHECK_EXTENSION says."""
@@ -73,7 +73,7 @@ class System:
         rows = []
         for leaf, subleaf, *answer in table:
             here = self._supported.get((leaf, subleaf), (0, 0, 0, 0))
-            for position in _FEATURES.get((leaf, subleaf), ()):
+            for position in FEATURES.get((leaf, subleaf), ()):
                 answer[position] &= here[position] | _ALWAYS.get((leaf, subleaf, position), 0)
             eax, ebx, ecx, edx = answer
             rows.append((leaf, subleaf, eax, ebx, ecx, edx))

@@ -15,7 +15,8 @@ from ..base import EngineClock, EngineDirtyLog, EngineInterrupts, EngineSpace, E
 from . import abi
 from .abi import Cap, Ioctl
 from .apic import ApicVcpu
-from .controllers import FILTERED, without_tsc_deadline
+from .controllers import FILTERED
+from .identity import added_features, as_seen, told
 from .memory import KvmMemory
 from .msr_filter import deny_all, set_filter
 from .probe import sees_windows, steps_user_code
@@ -117,9 +118,17 @@ class KvmVm:
         vcpu = kind(self, seat, twin)
         self._vcpus.add(vcpu)
         table = self.system.common_cpuid(twin.get_cpuid())
-        vcpu.set_cpuid(table if self._hub is None else without_tsc_deadline(table))
+        vcpu.set_cpuid(told(table, self.clock.tsc_hz // 1000, self._hub is not None))
         write_msr(seat.fd, _TSC, self.clock.now_ns * self.clock.tsc_hz // 1_000_000_000)
         return vcpu
+
+    def as_seen(self, leaves: Iterable[Leaf]) -> list[Leaf]:
+        """A CPUID table as the guest sees it."""
+        system = self.system
+        if system.added_features is None:
+            system.added_features = {}  # for the guest that looks
+            system.added_features = added_features(KvmVm(system))
+        return as_seen(leaves, system.added_features)
 
     def steps_user_code(self) -> bool:
         """Whether this KVM single-steps at CPL 3: one that is emulated may not, and says nothing."""
