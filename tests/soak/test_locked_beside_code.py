@@ -17,7 +17,7 @@ WORD = CODE + 0xF00  # in the page of the code
 ADDERS = {
     "lock inc": f"f0ff05{struct.pack('<I', WORD).hex()}",
     "lock xadd": f"b801000000 f00fc105{struct.pack('<I', WORD).hex()}",
-    "lock cmpxchg": f"a1{struct.pack('<I', WORD).hex()} 8d4801 f00fb10d{struct.pack('<I', WORD).hex()} 75f1",
+    "lock cmpxchg": f"a1{struct.pack('<I', WORD).hex()} 8d4801 f00fb10d{struct.pack('<I', WORD).hex()} 75ee",
     # take the lock behind WORD by XCHG, add, and let go by a plain store
     "spinlock": f"b801000000 8705{struct.pack('<I', WORD + 8).hex()} 85c0 75f1"
     f" ff05{struct.pack('<I', WORD).hex()} c705{struct.pack('<I', WORD + 8).hex()}00000000",
