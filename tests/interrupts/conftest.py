@@ -13,7 +13,6 @@ from pyhv.engines.select import ENGINES
 from .machine import Machine, fill
 
 SLOW_PATIENCE = 20  # times as long: a KVM that is itself emulated
-WINDOW = "a KVM that emulates kernel code looks for an interrupt window at its next exit only"
 
 
 @contextmanager
@@ -34,10 +33,7 @@ def make(
 @pytest.fixture(params=["soft", "kvm"])
 def engine(request: pytest.FixtureRequest) -> str:
     """Every engine with interrupt controllers."""
-    name = str(request.param)
-    if request.node.get_closest_marker("opens_a_window") and name == "kvm" and not ENGINES[name].status().fast:
-        pytest.skip(WINDOW)
-    return name
+    return str(request.param)
 
 
 @pytest.fixture

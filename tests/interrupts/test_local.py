@@ -48,7 +48,6 @@ def test_a_self_interrupt_comes_right_behind_its_command(machine: Machine) -> No
     assert machine.log() == [0x41]
 
 
-@pytest.mark.opens_a_window
 def test_what_waits_is_taken_by_priority(machine: Machine) -> None:
     texts = (f"mov dword ptr [edi+{ICR}], {SELF | vector};" for vector in (0x35, 0x91, 0x36, 0x50))
     machine.code("".join(texts) + "sti; nop; cli; hlt")
@@ -56,7 +55,6 @@ def test_what_waits_is_taken_by_priority(machine: Machine) -> None:
     assert machine.log() == [0x91, 0x50, 0x36, 0x35]
 
 
-@pytest.mark.opens_a_window
 def test_task_priority_holds_back_its_class_and_those_below(machine: Machine) -> None:
     texts = "".join(f"mov dword ptr [edi+{ICR}], {SELF | vector};" for vector in (0x4F, 0x50, 0x5F, 0x60))
     machine.code(f"mov dword ptr [edi+{TPR}], 0x51; {texts} sti; nop; cli; mov eax, [edi+{PPR}]; hlt")
@@ -239,7 +237,6 @@ def test_identity(two: Machine) -> None:
         assert two.read(ID, n) == n << 24
 
 
-@pytest.mark.opens_a_window
 def test_the_state_is_kept(machine: Machine) -> None:
     cpu = machine.cpus[0]
     machine.code(

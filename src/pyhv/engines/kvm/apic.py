@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from ... import _silicon
 from ...arch.x86_64.registers import Reg
 from ...arch.x86_64.vmcs import Vmcs
-from ...exits import DeadlinePassed, Exit, MonitorTrap, Unnamed
+from ...exits import BudgetSpent, DeadlinePassed, Exit, Kicked, MonitorTrap, Unnamed
 from . import abi, timer
 from .abi import Ioctl, Why
 from .controllers import APIC_BASE, Controllers
@@ -30,7 +30,7 @@ _NEVER: Final = (1 << 64) - 1
 
 _SLICE_NS: Final = 20_000_000  # how long a wait on the main thread may keep Ctrl-C waiting
 _LONG_NS: Final = 1_000_000_000
-_WINDOW_NS: Final = 1_000_000  # a KVM that emulates looks for the window at its next exit only: there is one so often
+_FEW: Final = 1000  # instructions
 _IF: Final = 1 << 9
 _BY_STI_OR_MOV_SS: Final = 3
 _EVENT_WAITS: Final = 1 << 31
@@ -101,6 +101,11 @@ class ApicVcpu(Controllers):
                 if found is not None:
                     return found
                 continue
+            if asked and not self.vm.sees_windows():
+                found = self._to_the_window(until)
+                if found is not None:
+                    return found
+                continue
             if asked or self._window:
                 self._ask_for_window(bool(asked))
             self._set_timer(until)
@@ -142,6 +147,8 @@ class ApicVcpu(Controllers):
             if found is not None:
                 return found
             ioctl(self.fd, Ioctl.NMI, 0)
+            self._stale_system = True
+            self.kvm_run[_READY_AT] = 0  # not both at once: the twin's state has room for one
         elif asked & _INTERRUPT:
             self._interrupt(asked & 0xFF)
         return None
@@ -160,7 +167,25 @@ class ApicVcpu(Controllers):
             self.twin.inject(vector, None, 0)
             return
         ioctl(self.fd, Ioctl.INTERRUPT, pack("<I", vector))
+        self._stale_system = True
         self.kvm_run[abi.READY_FOR_INTERRUPT_AT] = 0  # until KVM says so again
+
+    def _to_the_window(self, until: int | None) -> Exit | None:
+        """On a KVM that would look late the twin goes on until it has taken the interrupt, or to an exit."""
+        found = self.settle()
+        if found is not None:
+            return found
+        self.bring_in()
+        while True:
+            found = self._ended(until)
+            if found is not None:
+                return found
+            end = self.vm.clock.now_ns + _SLICE_NS
+            found = self._of_twin(self._run_twin(end if until is None else min(end, until), _FEW))
+            if found is not None and not isinstance(found, BudgetSpent | DeadlinePassed | Kicked):
+                return found
+            if not self._look(0, self._task_priority()) & _WINDOW:
+                return None
 
     def _ask_for_window(self, wanted: bool) -> None:
         if wanted != self._window:
@@ -175,10 +200,8 @@ class ApicVcpu(Controllers):
         due, on_main = self._due(), self._is_on_main()
         if until is not None and until < due:
             due = until
-        if due == _NEVER and not self._window and not on_main:
-            return
-        now = self.vm.clock.now_ns
-        self._alarm_by(now, min(due, now + _WINDOW_NS) if self._window else due)
+        if due != _NEVER or on_main:
+            self._alarm_by(self.vm.clock.now_ns, due)
 
     # KVM's side.
 

@@ -176,8 +176,7 @@ class Debugger(RegisterFile):
             first = self._complete()
             if first is not None:
                 return first
-        self.touch_all()
-        self.twin.write_msr(_TSC, read_msr(self.fd, _TSC) or 0)
+        self.bring_in()
         while True:
             if self._kicked:
                 return self.take_kick()
@@ -190,6 +189,11 @@ class Debugger(RegisterFile):
             if found is not None and not isinstance(found, DeadlinePassed | Kicked):
                 return found
             left = None if left is None else left - (self.twin.instructions - before)
+
+    def bring_in(self) -> None:
+        """The twin is to go on with the guest."""
+        self.touch_all()
+        self.twin.write_msr(_TSC, read_msr(self.fd, _TSC) or 0)
 
     def _run_twin(self, until: int, left: int | None) -> Exit:
         before = monotonic()

@@ -180,7 +180,9 @@ class System:
             (Reg.CR4, cr4 | self._held_cr4),
         ):
             register(reg, value)
-        register(Reg.TPR, unpack_from("<Q", self._run, abi.CR8_AT)[0] << 4)
+        priority = unpack_from("<Q", self._run, abi.CR8_AT)[0]
+        if self._twin.read_register(Reg.TPR) >> 4 != priority:  # a local APIC's has four bits more, which stay
+            register(Reg.TPR, priority << 4)
         if flags & abi.SREGS2_PDPTRS_VALID:
             for pdpte, value in zip(_PDPTES, (p0, p1, p2, p3), strict=True):
                 field(pdpte, value)
