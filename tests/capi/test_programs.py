@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,24 +50,41 @@ def run(program: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(program)], check=False, capture_output=True, text=True, env=environment, timeout=SECONDS)
 
 
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A program by its name, compiled once."""
+    folder = tmp_path_factory.mktemp("programs")
+    (folder / "vmcs_fields.inc").write_text(vmcs_fields())
+
+    @functools.cache
+    def program(name: str) -> Path:
+        return build(PROGRAMS / f"{name}.c", folder / name)
+
+    return program
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_program(tmp_path: Path, name: str) -> None:
-    (tmp_path / "vmcs_fields.inc").write_text(vmcs_fields())
-    build(PROGRAMS / f"{name}.c", tmp_path / f"{name}++", "c++")  # the same code once more, so it need not run again
-    done = run(build(PROGRAMS / f"{name}.c", tmp_path / name))
+def test_program(programs: Callable[[str], Path], name: str) -> None:
+    done = run(programs(name))
     assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_program_is_cpp_too(programs: Callable[[str], Path], name: str) -> None:
+    """The same code once more, so it need not run again."""
+    build(PROGRAMS / f"{name}.c", programs(name).with_suffix(".cpp"), "c++")
 
 
 ON_KVM = ("crowd", "forks", "leaves", "memory", "msrs", "notifiers", "state", "storm", "strict", "threads")
 
 
 @pytest.mark.parametrize("name", ON_KVM)
-def test_program_on_kvm(tmp_path: Path, name: str) -> None:
+def test_program_on_kvm(programs: Callable[[str], Path], name: str) -> None:
     """Those that ask for nothing that KVM has not."""
     status = ENGINES["kvm"].status()
     if not status.works:
         pytest.skip(f"the kvm engine: {status.reason}")
-    done = run(build(PROGRAMS / f"{name}.c", tmp_path / name), PYHV_ENGINE="kvm")
+    done = run(programs(name), PYHV_ENGINE="kvm")
     assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
 
 
