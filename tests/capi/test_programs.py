@@ -80,7 +80,7 @@ ON_KVM = ("crowd", "forks", "leaves", "memory", "msrs", "notifiers", "state", "s
 
 @pytest.mark.parametrize("name", ON_KVM)
 def test_program_on_kvm(programs: Callable[[str], Path], name: str) -> None:
-    """Those that ask for nothing that KVM has not."""
+    """Those that ask for nothing that KVM has not. (In `changes` another thread may see a byte that KVM puts back.)"""
     status = ENGINES["kvm"].status()
     if not status.works:
         pytest.skip(f"the kvm engine: {status.reason}")

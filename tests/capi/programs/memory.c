@@ -1,12 +1,7 @@
-/* Guest memory: what may be mapped, the rights of the guest, what a refused access tells, and changes under a running
- * guest. */
-#include <pthread.h>
-#include <sched.h>
-
+/* Guest memory: what may be mapped, the rights of the guest, and what a refused access tells. */
 #include "guest.h"
 
 GUEST(touch, 16, "mov al, [0x3000]; mov [0x3000], bl; hlt");
-GUEST(writer, 16, "0: inc byte ptr [0x3000]; jmp 0b");
 
 /* Bits of the qualification. Intel SDM vol. 3, "Exit Qualification for EPT Violations". */
 enum { READ = 1, WRITE = 2, FETCH = 4, MAY_READ = 8, MAY_WRITE = 16, MAY_FETCH = 32, LINEAR = 0x80, NO_WALK = 0x100 };
@@ -97,29 +92,6 @@ static void rights_of_a_page(void) {
     end_machine(m);
 }
 
-/* With paging an access has two addresses; and one by the page walk itself is told apart. */
-GUEST(through_tables, 64, "mov rax, [0x3010]; hlt");
-
-static void addresses_behind_paging(void) {
-    const struct machine m = make_machine();
-    PLACE(m.ram, CODE, through_tables);
-    long_mode(m.vcpu, m.ram);
-    store64(m.ram + TABLES + 2 * PAGE, (TABLES + 3 * PAGE) | PRESENT_WRITABLE_USER); /* pages of 4 KiB: */
-    store64(m.ram + TABLES + 3 * PAGE + 8 * (CODE / PAGE), CODE | PRESENT_WRITABLE_USER);
-    store64(m.ram + TABLES + 3 * PAGE + 8 * (DATA / PAGE), 0x20000 | PRESENT_WRITABLE_USER);
-    RUN_TO(m.vcpu, VMX_REASON_EPT_VIOLATION);
-    SAME(vmcs(m.vcpu, VMCS_RO_EXIT_QUALIFIC) & 0x1bf, READ | LINEAR | NO_WALK);
-    SAME(vmcs(m.vcpu, VMCS_RO_GUEST_LIN_ADDR), DATA + 0x10);
-    SAME(vmcs(m.vcpu, VMCS_GUEST_PHYSICAL_ADDRESS), 0x20010);
-    CHECK(hv_vm_unmap(TABLES + 3 * PAGE, PAGE));
-    CHECK(hv_vcpu_invalidate_tlb(m.vcpu));
-    RUN_TO(m.vcpu, VMX_REASON_EPT_VIOLATION);
-    SAME(vmcs(m.vcpu, VMCS_RO_EXIT_QUALIFIC) & (LINEAR | NO_WALK | READ), LINEAR | READ);
-    SAME(vmcs(m.vcpu, VMCS_GUEST_PHYSICAL_ADDRESS),
-         TABLES + 3 * PAGE + 8 * (CODE / PAGE)); /* the entry that was read */
-    end_machine(m);
-}
-
 /* Dirty logging as clients do it: read-only, one exit a page, then writable. */
 static void dirty_pages(void) {
     enum { FIRST = 4, PAGES = 8 };
@@ -143,59 +115,11 @@ static void dirty_pages(void) {
     end_machine(m);
 }
 
-/* Another thread protects and unmaps what the running guest writes to. When the call has returned nothing is written
- * any more, and the guest leaves. */
-enum { ROUNDS = 100 };
-static uint8_t *live;
-static int violations, over;
-
-static uint8_t byte_now(void) { return __atomic_load_n(&live[DATA], __ATOMIC_RELAXED); }
-
-static void *changer(void *unused) {
-    (void)unused;
-    for (int round = 0; round < ROUNDS; ++round) {
-        const uint8_t seen = byte_now();
-        while (byte_now() == seen) sched_yield(); /* its stores are seen at once */
-        const int before = __atomic_load_n(&violations, __ATOMIC_ACQUIRE);
-        if (round % 2)
-            CHECK(hv_vm_protect(DATA, PAGE, HV_MEMORY_READ));
-        else
-            CHECK(hv_vm_unmap(DATA, PAGE));
-        const uint8_t still = byte_now();
-        while (__atomic_load_n(&violations, __ATOMIC_ACQUIRE) == before) sched_yield();
-        SAME(byte_now(), still);
-        if (round % 2)
-            CHECK(hv_vm_protect(DATA, PAGE, RWX));
-        else
-            CHECK(hv_vm_map(live + DATA, DATA, PAGE, RWX));
-    }
-    __atomic_store_n(&over, 1, __ATOMIC_RELEASE);
-    return NULL;
-}
-
-static void changes_under_a_running_guest(void) {
-    const struct machine m = make_machine();
-    pthread_t thread;
-    live = m.ram;
-    PLACE(m.ram, CODE, writer);
-    pthread_create(&thread, NULL, changer, NULL);
-    while (!__atomic_load_n(&over, __ATOMIC_ACQUIRE)) {
-        CHECK(hv_vcpu_run_until(m.vcpu, mach_absolute_time() + 2000000));
-        const uint64_t reason = vmcs(m.vcpu, VMCS_RO_EXIT_REASON);
-        EXPECT(reason == VMX_REASON_EPT_VIOLATION || reason == VMX_REASON_VMX_TIMER_EXPIRED);
-        if (reason == VMX_REASON_EPT_VIOLATION) __atomic_add_fetch(&violations, 1, __ATOMIC_RELEASE);
-    }
-    pthread_join(thread, NULL);
-    end_machine(m);
-}
-
 int main(void) {
     allocated_memory();
     what_map_takes();
     rights_of_a_page();
-    addresses_behind_paging();
     dirty_pages();
-    changes_under_a_running_guest();
     puts("ok");
     return 0;
 }
