@@ -166,7 +166,8 @@ void compare_fx(unsigned bits, const FxState& host, const FxState& soft, u64 com
         if (n == 1 && !((host.fsw ^ soft.fsw) & status)) continue;
         const std::string name = part_name(n);
         out.push_back(name + std::string(8 - name.size(), ' ') + "judge " + number_text(host, p) +
-                      readable(name, host, p) + "\n            soft  " + number_text(soft, p) + readable(name, soft, p));
+                      readable(name, host, p) + "\n            soft  " + number_text(soft, p) +
+                      readable(name, soft, p));
     }
 }
 

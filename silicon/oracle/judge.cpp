@@ -22,8 +22,8 @@ constexpr u64 user_end = (u64{1} << 47) - page_bytes;  // where Linux hides whet
 
 std::string both(const char* what, u64 host, u64 soft) {
     char text[128];
-    std::snprintf(text, sizeof text, "%-7s judge 0x%016llx  soft 0x%016llx", what, static_cast<unsigned long long>(host),
-                  static_cast<unsigned long long>(soft));
+    std::snprintf(text, sizeof text, "%-7s judge 0x%016llx  soft 0x%016llx", what,
+                  static_cast<unsigned long long>(host), static_cast<unsigned long long>(soft));
     return text;
 }
 

@@ -23,9 +23,11 @@ using namespace x86;
 
 namespace {
 
-// Entries: exception n has its HLT at n, SYSCALL at these. The frame's place follows from RSP, its form from the vector.
+// Entries: exception n has its HLT at n, SYSCALL at these.
 constexpr u32 exceptions = 32, system_call_entry = 0x40, system_call32_entry = 0x41;
 constexpr u8 interrupt_gate = 0x8e;
+constexpr u32 registers_by_memory = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;  // no system call for each
+constexpr u32 reserved_bit = 1 << 3;  // of a page fault's error code: RSVD
 constexpr u64 lower_half_end = u64{1} << 47, upper_half = ~(lower_half_end - 1);
 constexpr auto longest = std::chrono::milliseconds(300);  // a program that runs on is stopped
 constexpr long look_ns = 100'000'000;                     // how often somebody looks
@@ -160,6 +162,9 @@ void Kvm::make_vcpu() {
     void* run = mmap(nullptr, run_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu_->get(), 0);
     if (run == MAP_FAILED) fail("mapping kvm_run");
     run_ = static_cast<kvm_run*>(run);
+    if ((ioctl(system_->get(), KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS) & registers_by_memory) != registers_by_memory)
+        throw std::runtime_error("the judge kvm needs KVM_CAP_SYNC_REGS, which Linux has from 4.17 on");
+    run_->kvm_valid_regs = registers_by_memory;
     announce_processor();
     kvm_xcrs xcrs{};
     xcrs.nr_xcrs = 1;
@@ -243,7 +248,8 @@ void Kvm::run_job(Job& job) {
 void Kvm::set_registers(const Job& job) {
     const auto segments = segments_of(job.bits);
     const auto segment = [&](Seg which) { return kvm_of(segments[static_cast<size_t>(which)]); };
-    kvm_sregs system{};
+    kvm_sregs& system = run_->s.regs.sregs;
+    system = {};
     system.cs = segment(Seg::Cs), system.ss = segment(Seg::Ss), system.ds = segment(Seg::Ds);
     system.es = segment(Seg::Es), system.fs = segment(Seg::Fs), system.gs = segment(Seg::Gs);
     system.tr = segment(Seg::Tr), system.ldt = segment(Seg::Ldtr);
@@ -251,11 +257,10 @@ void Kvm::set_registers(const Job& job) {
     system.idt.base = idt_at, system.idt.limit = idt_limit;
     system.cr0 = user_cr0, system.cr3 = tables_gpa, system.cr4 = user_cr4, system.efer = user_efer;
     system.apic_base = 0xfee0'0900;  // as after reset: enabled, of the first processor
-    must(vcpu_->get(), KVM_SET_SREGS, &system, "KVM_SET_SREGS");
     const u64* g = job.before.gpr;
-    const kvm_regs general{g[rax], g[rbx], g[rcx], g[rdx], g[rsi], g[rdi], g[rsp], g[rbp], g[r8], g[r9], g[r10], g[r11],
-                           g[r12], g[r13], g[r14], g[r15], job.before.rip - code_base(job.bits), job.before.rflags};
-    must(vcpu_->get(), KVM_SET_REGS, &general, "KVM_SET_REGS");
+    run_->s.regs.regs = {g[rax], g[rbx], g[rcx], g[rdx], g[rsi], g[rdi], g[rsp], g[rbp], g[r8], g[r9], g[r10], g[r11],
+                         g[r12], g[r13], g[r14], g[r15], job.before.rip - code_base(job.bits), job.before.rflags};
+    run_->kvm_dirty_regs = registers_by_memory;
 }
 
 void Kvm::set_float(const FxState& fx) {
@@ -280,8 +285,7 @@ void Kvm::enter(Result& result) {
 }
 
 void Kvm::read_ending(const Job& job, Result& result) {
-    kvm_regs general;
-    must(vcpu_->get(), KVM_GET_REGS, &general, "KVM_GET_REGS");
+    const kvm_regs& general = run_->s.regs.regs;
     XsaveImage image;
     must(vcpu_->get(), get_xsave, &image, "KVM_GET_XSAVE");
     std::memcpy(static_cast<void*>(&result.after.fx), image.bytes, sizeof result.after.fx);
@@ -314,10 +318,8 @@ void Kvm::read_exception(const Job& job, u32 vector, u64 stack_pointer, Result& 
     result.after.rflags = frame[3];
     result.after.gpr[rsp] = frame[4];
     if (vector == vector_pf) {
-        kvm_sregs system;
-        must(vcpu_->get(), KVM_GET_SREGS, &system, "KVM_GET_SREGS");
-        result.address = system.cr2;
-        if (emulates_ && result.address >= upper_half) result.error &= ~u32{8};  // from the tables of the kernel below it
+        result.address = run_->s.regs.sregs.cr2;
+        if (emulates_ && result.address >= upper_half) result.error &= ~reserved_bit;  // of the tables of a kernel below
     }
     if (vector == vector_ud && result.after.rip == end_for(job.bits)) result.ending = ended;
 }
@@ -339,8 +341,8 @@ bool Kvm::leaves_to_processor(unsigned bits, u64 stack_pointer) {
 
 // A KVM that is itself emulated (in a virtual machine without nested virtualization) runs 64-bit user code on the
 // processor, but puts what faults with #GP, #SS or #UD, and all that has a stack pointer that is not canonical, through
-// the kernel's instruction emulator, which is incomplete and has errors of its own. A fault that the software CPU does not
-// raise still counts.
+// the kernel's instruction emulator, which is incomplete and has errors of its own. A fault that the software CPU does
+// not raise still counts.
 bool Kvm::is_doubtful(const Program& program, const Result& own, const Result& soft) const {
     if (!emulates_) return false;
     const auto aside = [](const Registers& r) { return r.gpr[rsp] >= lower_half_end && r.gpr[rsp] < upper_half; };

@@ -1,7 +1,7 @@
 // Linux's hypervisor as the judge: a guest that runs programs at CPL 3 and tells how they end by an IDT of its own.
 //
-// Another witness than the child of the host side: no kernel of the host between an exception and what is seen of it (the
-// guest's own stack frame, error code and CR2), 16-bit segments without modify_ldt, no page that only one side has, and
+// Another witness than the child of the host side: no signal between an exception and what is seen of it (the guest's
+// own stack frame, error code and CR2), 16-bit segments without modify_ldt, no page that only one side has, and
 // XCR0 of the software CPU's width where the processor lets one choose.
 #pragma once
 

@@ -1,4 +1,5 @@
-// hv-oracle: random instructions on the software CPU and on this processor; both must come to the same state.
+// hv-oracle: random instructions on the software CPU and on a judge, this processor or KVM; both must come to the same
+// state.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>

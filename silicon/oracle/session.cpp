@@ -105,7 +105,9 @@ void Session::count_programs() {
 
 int Session::run() {
     if (!generator_.can_make_any()) {
-        std::fprintf(stderr, "hv-oracle: no row of the table is of family \"%s\" and mnemonic \"%s\" in a mode that %s can judge\n",
+        std::fprintf(stderr,
+                     "hv-oracle: no row of the table is of family \"%s\" and mnemonic \"%s\" in a mode that %s can "
+                     "judge\n",
                      options_.wishes.family.c_str(), options_.wishes.mnemonic.c_str(), judge_.side->name());
         return 2;
     }

@@ -55,7 +55,7 @@ Space::Space() : memory_(static_cast<u8*>(std::aligned_alloc(page_bytes, own_byt
     std::memcpy(memory() + end_gpa + (end32_at - end_at), invalid, sizeof invalid);
     std::memset(memory() + handlers_gpa, hlt, page_bytes);
     const u64 stack_end = stack_at + page_bytes;
-    std::memcpy(memory() + tss_gpa + 4, &stack_end, sizeof stack_end);           // RSP0
+    std::memcpy(memory() + tss_gpa + 4, &stack_end, sizeof stack_end);  // RSP0
     memory()[tss_gpa + 0x66] = memory()[tss_gpa + 0x67] = 0xff;  // no I/O bitmap: every port is refused
     for (const Descriptor& d : descriptors) std::memcpy(memory() + tss_gpa + gdt_offset + d.selector, &d.value, 8);
 }

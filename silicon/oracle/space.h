@@ -16,13 +16,14 @@ namespace silicon::oracle {
 inline constexpr u64 tables_gpa = 0x1000, idt_gpa = 0xb000, tss_gpa = 0xc000, handlers_gpa = 0xd000, stack_gpa = 0xe000,
                      end_gpa = 0xf000, data_gpa = 0x1'0000, own_bytes = data_gpa + data_bytes;
 inline constexpr u64 idt_at = 0xffff'8000'0000'0000;  // where no program's page is
-inline constexpr u64 tss_at = idt_at + page_bytes, handlers_at = tss_at + page_bytes, stack_at = handlers_at + page_bytes;
+inline constexpr u64 tss_at = idt_at + page_bytes, handlers_at = tss_at + page_bytes,
+                     stack_at = handlers_at + page_bytes;
 inline constexpr u64 gdt_offset = 0x100, gdt_at = tss_at + gdt_offset;
 inline constexpr u32 idt_limit = 0xfff, gdt_limit = 0x7f, tss_limit = 0x67;
 inline constexpr u16 kernel_selector = 0x10;
 
-inline constexpr u64 user_cr0 = x86::cr0::pe | x86::cr0::mp | x86::cr0::et | x86::cr0::ne | x86::cr0::wp | x86::cr0::am |
-                                x86::cr0::pg;
+inline constexpr u64 user_cr0 = x86::cr0::pe | x86::cr0::mp | x86::cr0::et | x86::cr0::ne | x86::cr0::wp |
+                                x86::cr0::am | x86::cr0::pg;
 inline constexpr u64 user_cr4 = x86::cr4::pae | x86::cr4::osfxsr | x86::cr4::osxmmexcpt | x86::cr4::osxsave;
 inline constexpr u64 user_efer = x86::efer::sce | x86::efer::lme | x86::efer::lma | x86::efer::nxe;
 
