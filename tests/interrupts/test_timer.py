@@ -134,8 +134,11 @@ def test_what_waits_survives_a_saved_state(counted: Machine) -> None:
 
 def test_a_running_guest_is_interrupted(machine: Machine) -> None:
     machine.code(count(PERIODIC, TICKS_PER_MS) + "sti; spin: jmp spin")
-    assert machine.run(100 * machine.patience) == DeadlinePassed()
-    assert 10 <= len(machine.log()) <= 100 * machine.patience
+    ran_ms = 0.0
+    while len(machine.log()) < 10 and ran_ms < 5000:  # a busy host may give the guest little of its time
+        assert machine.run(100 * machine.patience) == DeadlinePassed()
+        ran_ms += 100 * machine.patience
+    assert 10 <= len(machine.log()) <= ran_ms
 
 
 def test_counted_time_repeats_exactly(assemble: Callable[[str, int, int], bytes]) -> None:
