@@ -59,7 +59,7 @@ def test_a_level_waits_behind_its_mask(machine: Machine) -> None:
     machine.idle()
     assert machine.log() == []
     machine.code(f"mov dword ptr [esi], {0x10 + 18}; mov dword ptr [esi+0x10], {LEVEL | 0x49};" + WAIT)
-    assert machine.run(2) == DeadlinePassed()
+    assert machine.run(2 * machine.patience) == DeadlinePassed()
     assert set(machine.log()) == {0x49}
 
 

@@ -75,7 +75,7 @@ class RawVcpu(RawAccess):
 
     def _on_raw(self, until: int | None) -> int:
         while True:
-            if self._kicked or (until is not None and self.vm.clock.now_ns >= until):
+            if self._kicked or self._is_due(until):
                 return self._complete_raw() or self._stopped()
             if self._halted:
                 self._wait(until)
@@ -84,7 +84,6 @@ class RawVcpu(RawAccess):
                 return self._complete_raw() or self._tell(_WINDOW)
             if self.wants_window and not self.vm.sees_windows():
                 return self._complete_raw() or self._to_window(until)
-            self._set_alarm(until)
             self._load_kvm()
             found = self._enter_raw()
             if found:

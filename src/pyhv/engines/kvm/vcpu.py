@@ -56,7 +56,7 @@ class KvmVcpu(Debugger):
         self._home: timer.Thread | None = None  # the one that ran it last
         self._alarm: timer.Alarm | None = None
         self._alarm_for = 0  # when its signal comes, on the VM's clock; 0: it rests, as runs without a deadline need it
-        self._lookup = vm.memory.table.lookup
+        self._lookup, self._clock = vm.memory.table.lookup, vm.silicon_clock
         self._load, self._read = Pending(MmioLoad(GPA(0), 1), seat.run), Pending(PortIn(0, 1), seat.run)
         self._release = weakref.finalize(self, vm.give_back, seat)
         self._release.atexit = False
@@ -67,7 +67,9 @@ class KvmVcpu(Debugger):
         """To the next exit."""
         if budget is not None or self._guarded:
             return self._run_within(deadline_ns, budget)
-        until = None if deadline_ns is None else _limit("deadline_ns", deadline_ns)
+        until = deadline_ns
+        if until is not None and (type(until) is not int or not 0 <= until <= _U64):
+            until = _limit("deadline_ns", until)
         try:
             self._free.pop()
         except IndexError:
@@ -124,11 +126,10 @@ class KvmVcpu(Debugger):
         while True:
             if self._kicked:
                 return self.take_kick()
-            if until is not None and self.vm.clock.now_ns >= until:
+            if self._is_due(until):
                 return DeadlinePassed()
             if self._dirty_system and self._sleeps():
                 return self._run_in_twin(until, None)
-            self._set_alarm(until)
             found = (self._ready() if self._dirty or self._dirty_system else None) or self._enter()
             if found is not None:
                 return found
@@ -269,13 +270,19 @@ class KvmVcpu(Debugger):
         self._alarm, self._home = timer.Alarm(), here
         self._alarm_for = 1  # a moment that has passed: it is to be set
 
-    def _set_alarm(self, until: int | None) -> None:
-        """Let the signal come when the deadline is there, and on the main thread soon enough for Ctrl-C."""
-        if until is not None:
-            self._alarm_by(self.vm.clock.now_ns, until)
-        elif self._alarm_for and self._alarm is not None and self._home is not None:
-            self._alarm.every(_SLICE_NS if self._home.is_main else 0)  # no run without a deadline sets anything
-            self._alarm_for = 0
+    def _is_due(self, until: int | None) -> bool:
+        """Whether the deadline has come. If not, the signal comes when it has, and soon enough for Ctrl-C."""
+        if until is None:
+            if self._alarm_for and self._alarm is not None and self._home is not None:
+                self._alarm.every(_SLICE_NS if self._home.is_main else 0)  # no run without a deadline sets anything
+                self._alarm_for = 0
+            return False
+        now = self._clock.now_ns
+        if now >= until:
+            return True
+        if not now < self._alarm_for <= until:
+            self._alarm_by(now, until)
+        return False
 
     def _alarm_by(self, now: int, due: int) -> None:
         """Let it come at `due` or earlier: the run looks again then."""
