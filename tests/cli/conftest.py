@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from pyhv.engines.select import VARIABLE
+
 Hv = Callable[..., "subprocess.CompletedProcess[str]"]
 COMMAND = (sys.executable, "-m", "pyhv.cli")
+
+
+@pytest.fixture(autouse=True)
+def _on_soft(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless a test says otherwise: where KVM is fast the commands would take that."""
+    monkeypatch.setenv(VARIABLE, "soft")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pyhv import Unsupported, VirtualMachine
+from pyhv.engines.select import ENGINES, VARIABLE
 
 from .conftest import Hv
 
@@ -25,15 +25,16 @@ EXIT_5 = "b0 05 e6 f4"
 ECHO_UNTIL_DOT = "66 ba fd 03 ec a8 01 74 f7 66 ba f8 03 ec ee 3c 2e 75 ed"
 
 
-def _has_controllers() -> bool:
-    try:
-        VirtualMachine("soft", apic=True).close()
-    except Unsupported:
-        return False
-    return True
-
-
-pytestmark = pytest.mark.skipif(not _has_controllers(), reason="the soft engine has no interrupt controllers")
+@pytest.fixture(autouse=True, params=["soft", "kvm"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What `hv boot` takes."""
+    name = str(request.param)
+    if not ENGINES[name].status().works:
+        pytest.skip(f"the {name} engine does not work here")
+    if name != "soft" and "cannot_be" in request.node.name:
+        pytest.skip("it ends before there is a machine")
+    monkeypatch.setenv(VARIABLE, name)
+    return name
 
 
 def kernel(code: str, text: bytes = b"") -> bytes:

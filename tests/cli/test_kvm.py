@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pyhv.engines.select import ENGINES
+from pyhv.engines.select import ENGINES, VARIABLE
 
 from .conftest import COMMAND, Hv
 
@@ -73,7 +73,8 @@ def test_what_it_cannot(hv: Hv, image: Image, name: str, options: list[str], sai
     assert said in done.stderr
 
 
-def test_unnamed_it_is_not_taken_for_what_it_cannot(hv: Hv, image: Image) -> None:
+def test_unnamed_it_is_not_taken_for_what_it_cannot(hv: Hv, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE)
     done = hv("run", image(LOOP), "--max-instructions", "5")
     assert done.returncode == 14
     found = json.loads(hv("run", image(EXIT_7), "--json").stdout)

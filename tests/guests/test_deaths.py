@@ -28,7 +28,7 @@ def assemble(source: Path, folder: Path) -> Path:
 
 
 def run(image: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [*HV, str(image), *options]
+    command = [*HV, str(image), "--engine", "soft", *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
