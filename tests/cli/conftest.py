@@ -27,7 +27,7 @@ def hv() -> Hv:
 
     def run(*arguments: str | Path, input: str = "") -> subprocess.CompletedProcess[str]:
         command = [*COMMAND, *map(str, arguments)]
-        return subprocess.run(command, input=input, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, input=input, capture_output=True, text=True, timeout=120, check=False)
 
     return run
 

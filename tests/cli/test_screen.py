@@ -147,7 +147,7 @@ def test_keys_come_from_the_keyboard(image: Image) -> None:
 @pytest.mark.parametrize("image", [MEMTEST, MEMTEST_32])
 def test_memtest86_starts_and_tests(hv: Hv, image: Path) -> None:
     """The one for 32 bits begins with the x87 unit: without it, it stays."""
-    done = hv("run", image, "nosmp", "--memory", "16M", "--screen", "text", "--until", "Test #3", "--timeout", "50")
+    done = hv("run", image, "nosmp", "--memory", "16M", "--screen", "text", "--until", "Test #3", "--timeout", "100")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Memtest86+ v" in done.stdout
     assert "pyhv software processor" in done.stdout
