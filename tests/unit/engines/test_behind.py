@@ -54,6 +54,16 @@ def test_a_port_write_has_its_port_and_value() -> None:
     assert behind.plain_outs(code, PortOut(0x62, 1, 0x55), general(RAX=0x55), 16) == []
 
 
+def test_a_port_write_ahead() -> None:
+    assert behind.plain_out_at(bytes.fromhex("ee"), 16) == 1
+    assert behind.plain_out_at(bytes.fromhex("66ef90"), 16) == 2
+    assert behind.plain_out_at(bytes.fromhex("2ee661"), 16) == 3
+    assert behind.plain_out_at(bytes.fromhex("48ef"), 64) == 2
+    assert behind.plain_out_at(bytes.fromhex("48ef"), 32) == 0  # dec eax
+    assert behind.plain_out_at(bytes.fromhex("6e"), 16) == 0
+    assert behind.plain_out_at(b"", 16) == 0
+
+
 def test_hlt_may_have_prefixes() -> None:
     assert behind.halts(bytes.fromhex("90f4"), 16) == [1]
     assert behind.halts(bytes.fromhex("66f4"), 16) == [1, 2]

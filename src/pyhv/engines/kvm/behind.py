@@ -86,6 +86,15 @@ def plain_outs(code: bytes, out: PortOut, general: Sequence[int], bits: int) -> 
     ]
 
 
+def plain_out_at(code: bytes, bits: int) -> int:
+    """The length of the port write from a register that `code` begins with; 0: it begins with something else."""
+    for at, byte in enumerate(code):
+        if byte in _PREFIXES or (bits == 64 and byte >> 4 == 4):
+            continue
+        return at + 1 if byte in _OUT_DX else at + 2 if byte in _OUT_IMMEDIATE else 0
+    return 0
+
+
 def halts(code: bytes, bits: int) -> list[int]:
     """Lengths of the HLT that `code` may end with."""
     return list(_with_prefixes(code, 1, bits)) if code[-1:] and code[-1] == _HLT else []

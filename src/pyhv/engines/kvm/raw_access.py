@@ -28,6 +28,7 @@ from .behind import (
     halts,
     likeliest,
     loads_registers,
+    plain_out_at,
     plain_outs,
 )
 from .exits import exit_of
@@ -135,23 +136,20 @@ class RawAccess(RawFields):
         self.pull_code()
         after = self._known_now()
         if isinstance(found, PortOut):
-            code = self._code(-LONGEST, LONGEST)
+            code, ahead = self._code_around()
             lengths = plain_outs(code, found, after, self._mode.bits)
             strings = code[-1:] != b"" and code[-1] in OUTS
-            if self._is_at_it(found, after) and not ((lengths or strings) and self._has_moved()):
+            here = plain_out_at(ahead, self._mode.bits)
+            if (
+                here
+                and plain_outs(ahead[:here], found, after, self._mode.bits)
+                and not ((lengths or strings) and self._has_moved())
+            ):
                 return self._stand(Before(0, after))
             if len(lengths) == 1 and not strings:
                 return self._stand(_back(after, lengths[0]))
         value = found.data if isinstance(found, PortOut) else 0
         return self._search(found, (found.size_bytes, value))
-
-    def _is_at_it(self, found: PortOut, after: tuple[int, ...]) -> bool:
-        """A KVM that has not moved RIP yet: real processors' for a plain OUT."""
-        code = self._code(0, LONGEST)
-        length, text = decode(code, self._mode.bits)
-        if not text.startswith("out "):
-            return False
-        return bool(plain_outs(code[:length], found, after, self._mode.bits))
 
     def _has_moved(self) -> bool:
         """Both are possible: let KVM finish, and see whether that moves RIP. False: it had not moved yet."""
@@ -233,6 +231,14 @@ class RawAccess(RawFields):
         if self._known is None:
             self._known = self._synced.general()
         return self._known
+
+    def _code_around(self) -> tuple[bytes, bytes]:
+        """The code up to RIP and from there on, as far as one instruction reaches."""
+        first = self._mode.linear(self.twin.read_register(Reg.RIP)) - LONGEST
+        if first >> 12 != first + 2 * LONGEST - 1 >> 12:
+            return self._code(-LONGEST, LONGEST), self._code(0, LONGEST)
+        code = self._read_linear(first, 2 * LONGEST) or b""
+        return code[:LONGEST], code[LONGEST:]
 
     def _code(self, offset: int, size: int) -> bytes:
         """Code around RIP; where a page is missing, what lies on the side of RIP."""
