@@ -20,7 +20,7 @@ from pathlib import Path
 import pyhv
 from pyhv.engines.select import ENGINES
 
-from . import calls, guest, kvm, micro
+from . import calls, guest, kvm, micro, raw
 from .figures import Figure, at_least, at_most
 
 LEAK_LIMIT = 1 << 20  # bytes the process may grow over all rounds: noise of allocators, not a leak
@@ -83,7 +83,7 @@ def measure_access(engine: str, quick: bool) -> Iterator[Figure]:
 
 PARTS: dict[str, tuple[Callable[[str, bool], Iterator[Figure]], ...]] = {
     "soft": (measure_exits, measure_lives, measure_access, calls.measure, measure_loops),
-    "kvm": (kvm.measure_exits, kvm.measure_lives, kvm.measure_loops),
+    "kvm": (kvm.measure_exits, kvm.measure_lives, kvm.measure_loops, raw.measure_raw),
 }
 
 

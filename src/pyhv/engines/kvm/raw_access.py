@@ -34,7 +34,7 @@ from .behind import (
 from .exits import exit_of
 from .pending import POSTED, Pending
 from .raw_fields import RawFields
-from .state import set_general
+from .state import GENERAL_ORDER, set_general
 from .witness import Witness
 
 if TYPE_CHECKING:
@@ -145,9 +145,9 @@ class RawAccess(RawFields):
                 and plain_outs(ahead[:here], found, after, self._mode.bits)
                 and not ((lengths or strings) and self._has_moved())
             ):
-                return self._stand(Before(0, after))
+                return self._stand(Before(0, after), after)
             if len(lengths) == 1 and not strings:
-                return self._stand(_back(after, lengths[0]))
+                return self._stand(_back(after, lengths[0]), after)
         value = found.data if isinstance(found, PortOut) else 0
         return self._search(found, (found.size_bytes, value))
 
@@ -169,7 +169,7 @@ class RawAccess(RawFields):
         lengths = halts(self._code(-LONGEST, LONGEST), self._mode.bits)
         if not lengths:
             raise _unexplained(Halted())
-        return self._stand(_back(after, lengths[0]))
+        return self._stand(_back(after, lengths[0]), after)
 
     def _search(self, found: Exit, written: tuple[int, int]) -> int:
         """Find the instruction that explains it, and stand before it."""
@@ -194,7 +194,7 @@ class RawAccess(RawFields):
         self._remember(site, 0 if chosen.general[RIP] == after[RIP] else chosen.length)
         if witness.pieces > 1:
             self.drop()  # or they would come as exits of their own
-        return self._stand(chosen)
+        return self._stand(chosen, after)
 
     def _remember(self, site: tuple[int, int, bytes], length: int) -> None:
         """The same code at the same place has the same instruction."""
@@ -216,9 +216,11 @@ class RawAccess(RawFields):
         witness.see(self._segments)
         return witness
 
-    def _stand(self, before: Before) -> int:
-        """The twin is there, and makes the exit."""
-        set_general(self.twin, before.general)
+    def _stand(self, before: Before, after: tuple[int, ...]) -> int:
+        """The twin, which has the registers behind the instruction, goes before it and makes the exit."""
+        for reg, now, then in zip(GENERAL_ORDER, after, before.general, strict=True):
+            if now != then:
+                self.twin.write_register(reg, then)
         reason = self._step_twin()
         self._dirty = True
         if reason == _STEPPED:  # somebody has mapped memory there meanwhile
