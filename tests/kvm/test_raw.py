@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from pyhv.engines.kvm.abi import Cap
+from pyhv.engines.select import ENGINES
 from pyhv.errors import Unsupported
 from pyhv.framework import intel as hv
 from pyhv.testing._promise import framework_on
@@ -116,6 +118,14 @@ LONG = (
 def test_64_bit_code(kvm: str, code: str) -> None:
     far = 0x10_0000
     same(kvm, Case(code, registers={"RBX": far, "RDI": far, "R8": far}), long=True)
+
+
+@pytest.mark.parametrize("code", ["ee", "ec", "f36e", "8807", "8a07", "a4", "0007"])
+def test_a_kvm_that_leaves_no_registers_in_kvm_run(kvm: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = ENGINES[kvm]._system  # type: ignore[attr-defined]
+    has = device.has
+    monkeypatch.setattr(device, "has", lambda cap: 0 if cap == Cap.SYNC_REGS else has(cap))
+    same(kvm, Case(code, {"DS": HOLE}))
 
 
 def user_code(raw: RawGuest) -> None:

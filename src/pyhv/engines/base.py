@@ -33,7 +33,8 @@ class EngineClock(Protocol):
 class EngineVcpu(Protocol):
     """One virtual processor. Ids are those of `spec/api`: HV_X86_* registers, VMCS field encodings, MSR numbers.
 
-    An id that is not there raises KeyError; what this engine cannot do raises Unsupported.
+    An id that is not there raises KeyError; what this engine cannot do raises Unsupported. Optional:
+    `fields_kept_zero`, the VMCS fields without a capability word that must be 0.
     """
 
     def run(self, deadline_ns: int | None = None, budget: int | None = None) -> Exit: ...
