@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from tests.interrupts.conftest import make
 from tests.interrupts.machine import BASE, HANDLERS, ICR, INITIAL, PERIODIC, TIMER, TPR, X2APIC, Machine
 
-from pyhv import CpuState, Halted, Kicked, MonitorTrap, PortOut, Watchpoint
+from pyhv import CpuState, Exit, Halted, Kicked, MonitorTrap, PortOut, Watchpoint
 
 SELF = 0x4_4000
 NMI_TO_0 = (0xFEE0_0000, 0x400)
@@ -118,3 +120,43 @@ def test_other_ports_and_pages_are_the_programs(machine: Machine) -> None:
     assert machine.run() == PortOut(0x22, 1, 5)
     assert type(machine.run()).__name__ == "MmioStore"
     assert machine.run() == Halted()
+
+
+def test_two_that_wait_for_each_other_lose_no_message(assemble: Callable[[str, int, int], bytes], kvm: str) -> None:
+    """Each sleeps in HLT until the other's message: one that is lost stops both."""
+    rounds = 200
+    with make(assemble, 2, 0, kvm) as two:
+        two.vector(
+            0x50, f"mov dword ptr [edi+0xb0], 0; mov dword ptr [edi+{ICR}], 0x4051; iretd", 1
+        )  # EOI; to vCPU 0, whose number is in ICR_HIGH
+        two.vector(0x51, "inc ecx; mov dword ptr [edi+0xb0], 0; iretd", 0)
+        two.code("again: sti; hlt; jmp again", 1)
+        two.code(
+            f"xor ecx, ecx; xor ebx, ebx; mov dword ptr [edi+{ICR + 0x10}], 0x1000000; next: inc ebx;"
+            f"mov dword ptr [edi+{ICR}], 0x4050; wait: cli; cmp ecx, ebx; je done; sti; hlt; jmp wait;"
+            f"done: sti; cmp ebx, {rounds}; jb next; cli; hlt",
+            0,
+        )
+        other = two.in_thread(1, 60_000)
+        assert two.run(30_000, 0) == Halted(), (two.cpus[0].regs.rcx, two.cpus[0].regs.rbx)
+        assert two.cpus[0].regs.rcx == rounds
+        assert other.stop() == Kicked()
+
+
+def test_a_message_reaches_one_that_computes(machine: Machine) -> None:
+    """Without a deadline or a timer nothing but the message's own signal ends KVM_RUN."""
+    cpu = machine.cpus[0]
+    machine.code("sti; again: jmp again")
+    ended: list[Exit] = []
+    thread = threading.Thread(target=lambda: ended.append(cpu.run()), daemon=True)
+    thread.start()
+    for vector in (0x41, 0x42, 0x43):
+        time.sleep(0.02)
+        machine.vm.interrupts.send_msi(0xFEE0_0000, vector)
+    end = time.monotonic() + 10
+    while len(machine.log()) < 3 and time.monotonic() < end:
+        time.sleep(0.01)
+    served = machine.log()
+    cpu.kick()
+    thread.join(10)
+    assert (served, ended) == ([0x41, 0x42, 0x43], [Kicked()])
