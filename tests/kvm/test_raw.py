@@ -104,6 +104,16 @@ def test_device_accesses(kvm: str, code: str) -> None:
         same(kvm, Case(code, segments))
 
 
+def test_an_old_shadow_of_sti_is_gone(kvm: str) -> None:
+    for code in ("fb0007eeeefa", "fb1107c40ffaee"):
+        same(kvm, Case(code, {"DS": HOLE}))
+
+
+def test_a_repeat_behind_the_same_instruction(kvm: str) -> None:
+    for code in ("aaf3aa", "a4f3a4", "6ef36e", "eef36e"):
+        same(kvm, Case(code, {"ES": HOLE}, {"RAX": 0, "RDX": 0x61}))
+
+
 @pytest.mark.parametrize("code", "50 6650 9c 6a05 58 c3 ff37 60".split())
 def test_a_stack_that_is_a_device(kvm: str, code: str) -> None:
     same(kvm, Case(code, {"SS": HOLE}))

@@ -153,6 +153,13 @@ def test_decoding_from_many_places_decides_without() -> None:
     assert behind.likeliest([prefixed, plain], filler + bytes.fromhex("b82eeeb02eee"), 16) is plain
 
 
+def test_rf_tells_a_repeat_from_the_same_instruction_before_it() -> None:
+    plain, repeat = Before(1, general()), Before(2, general(), True)  # stosb; rep stosb
+    assert behind.of_repeats([plain, repeat], general(RFLAGS=0x1_0002)) == [repeat]
+    assert behind.of_repeats([plain, repeat], general(RFLAGS=2)) == [plain]
+    assert behind.of_repeats([plain], general(RFLAGS=0x1_0002)) == [plain]
+
+
 def test_loads_that_change_registers_alone() -> None:
     for text in ("mov al, [bx]", "cmp [bx], al", "movzx eax, byte ptr [rbx]", "lodsb", "and ax, [bx]"):
         assert behind.loads_registers(text), text

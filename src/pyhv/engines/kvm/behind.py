@@ -254,6 +254,15 @@ def loads_registers(text: str) -> bool:
     return name in _FROM_MEMORY and first not in _SEGMENTS and (name in {"cmp", "test"} or "[" not in first)
 
 
+def of_repeats(found: list[Before], after: tuple[int, ...]) -> list[Before]:
+    """Those that are a REP, or not, as RF behind it says: KVM's emulator sets it in a REP and clears it in all others.
+
+    Linux: x86_emulate_insn. Where that leaves none, all.
+    """
+    repeats = bool(after[RFLAGS] & RF)
+    return [one for one in found if one.repeats == repeats] or found
+
+
 def likeliest(found: Iterable[Before], code: bytes, bits: int, known: int | None = None) -> Before:
     """Of several that explain it, the one that decoding lands on: from a place where an instruction begins, if one is
     `known`, else from most places further back. The shortest of equals.

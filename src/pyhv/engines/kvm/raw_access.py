@@ -28,6 +28,7 @@ from .behind import (
     halts,
     likeliest,
     loads_registers,
+    of_repeats,
     plain_out_at,
     plain_outs,
 )
@@ -146,7 +147,7 @@ class RawAccess(RawFields):
                 and not ((lengths or strings) and self._has_moved())
             ):
                 return self._stand(Before(0, after), after)
-            if len(lengths) == 1 and not strings:
+            if len(lengths) == 1 and not strings and not after[RFLAGS] & RF:
                 return self._stand(_back(after, lengths[0]), after)
         value = found.data if isinstance(found, PortOut) else 0
         return self._search(found, (found.size_bytes, value))
@@ -176,7 +177,7 @@ class RawAccess(RawFields):
         after = self._known_now()
         code = self._code(-LONGEST - _SWEEP_BYTES, LONGEST + _SWEEP_BYTES)
         witness = self._see()
-        site = (after[RIP], self._mode.bits, code)
+        site = (after[RIP], after[RFLAGS] & RF | self._mode.bits, code)
         lengths = self._sites.get(site, EVERY_LENGTH)
         parts = (code, self._code(0, LONGEST))
         possible = list(candidates(parts, after, self._mode, written, lengths))
@@ -190,6 +191,7 @@ class RawAccess(RawFields):
             if self._sites.pop(site, None):
                 return self._search(found, written)
             raise _unexplained(found)
+        right = of_repeats(right, after)
         chosen = likeliest(right, code, self._mode.bits, self._boundary(after, len(code)))
         self._remember(site, 0 if chosen.general[RIP] == after[RIP] else chosen.length)
         if witness.pieces > 1:

@@ -76,6 +76,8 @@ class RawFields(KvmVcpu):
 
     def pull_code(self) -> None:
         """The twin could fetch and execute what stands at RIP."""
+        if self._stale and self._stale_system:
+            self.twin.write_vmcs(Vmcs.GUEST_INTERRUPTIBILITY, 0)  # an old one may not go with the new RFLAGS
         self.pull()
         if not self._stale_segments:
             return
