@@ -9,7 +9,7 @@ from typing import Final
 from ..errors import BadArgument
 from ..framework import intel as hv
 from ._promise import covers, promise
-from .guest import CODE, RawGuest, fails, raw_guest
+from .guest import CODE, RawGuest, fails, raw_guest, strict_vm
 
 _HOST: Final = 3  # bits 11:10 of an encoding. SDM vol. 3, "Encodings of VMCS Fields"
 # What a widely used monitor needs to start: bits that can be 1, and bits that can be 0.
@@ -125,6 +125,19 @@ def no_bit_is_optional_without_need(engine: str) -> None:
         value = hv.hv_vmx_read_capability(word)
         known = int(CAN_BE_ONE.get(word, 0)) | int(CAN_BE_ZERO.get(word, 0)) | int(ALSO_OPTIONAL.get(word, 0))
         assert (value >> 32) & ~value & 0xFFFF_FFFF & ~known == 0, hv.hv_vmx_capability_t(word).name
+
+
+@promise
+@covers(hv_vmx_read_capability="SUCCESS", hv_vmx_vcpu_read_vmcs="SUCCESS")
+def controls_begin_as_their_words_allow(engine: str) -> None:
+    """4.4: what a client keeps of a control field that it has not written is a value that an entry takes."""
+    with strict_vm():
+        vcpu = hv.hv_vcpu_create(hv.HV_VCPU_DEFAULT)
+        for word, field in CONTROLS.items():
+            low, high = (value := hv.hv_vmx_read_capability(word)) & 0xFFFF_FFFF, value >> 32
+            begins = hv.hv_vmx_vcpu_read_vmcs(vcpu, field)
+            assert begins & low == low and not begins & ~high, f"{field.name}: {begins:#x}, of {low:#x} to {high:#x}"
+        hv.hv_vcpu_destroy(vcpu)
 
 
 @promise

@@ -43,6 +43,7 @@ _REST_FIELDS: Final = frozenset(
 _REST: Final = frozenset({Reg.DR0, Reg.DR1, Reg.DR2, Reg.DR3, Reg.DR6, Reg.DR7, Reg.XCR0})
 _INVPCID: Final = 1 << 10  # of EBX in CPUID leaf 7
 _TSC: Final = MSRS["TSC"]
+_LOW: Final = 0xFFFF_FFFF  # of a capability word: what must be 1
 _U64: Final = (1 << 64) - 1
 
 
@@ -65,6 +66,8 @@ class RawFields(KvmVcpu):
         self._mode = Mode(16, 16, 0)
         self._unchecked = True  # something was written that an entry looks at
         self._reason = 0
+        for field, word in CONTROL_WORDS.items():
+            twin.write_vmcs(field, twin.read_vmcs(field) | capability(word) & _LOW)
 
     # Between KVM and the twin.
 
