@@ -285,13 +285,13 @@ bool Cpu::run_one() {
 
 // What an instruction has come to. False: leave, `exit` is set.
 bool Cpu::settle() {
+    repeating_ = outcome_ == Outcome::Again;  // also when the REP before has ended since
     if (outcome_ == Outcome::Stop) return handle_stop();
-    if (outcome_ == Outcome::Again)
+    if (repeating_)
         pieces_.clear_log();
     else
         pieces_.clear();
     posted_ = false;
-    repeating_ = outcome_ == Outcome::Again;
     if (hits_) [[unlikely]] keep_traps(false);
     if (late_.pending) [[unlikely]] {
         const Event late = late_;

@@ -310,6 +310,14 @@ def nmis_have_their_window(engine: str) -> None:
 
 
 @promise
+def an_exit_behind_a_rep_has_no_resume_flag(engine: str) -> None:
+    """4.26: RF stands between iterations, not in an exit by an instruction. SDM vol. 3, "Saving RIP, RSP, RFLAGS"."""
+    with raw_guest("ac b9ffff f3ac f4") as raw:  # lodsb; mov cx, 0xffff; rep lodsb, which ends in a later slice; hlt
+        assert raw.run() == hv.VMX_REASON_HLT
+        assert (raw.reg(hv.HV_X86_RCX), raw.reg(hv.HV_X86_RFLAGS)) == (0, 2)
+
+
+@promise
 def an_iret_that_faults_has_opened_nmis(engine: str) -> None:
     """4.26: bit 12 of the interruption information, as the client has to block them again."""
     with raw_guest("90 f4") as raw:
