@@ -40,8 +40,19 @@ def test_engines(hv: Hv) -> None:
     assert rows["soft"]["abilities"]
     assert set(rows) == {"soft", "kvm", "apple"}
     assert all(row["reason"] for row in rows.values() if not row["works"])
+    assert [row["name"] for row in rows.values() if row["chosen"]] in (["soft"], ["kvm"])
     table = hv("engines").stdout
     assert all(name in table for name in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"), [("soft", "chosen: soft, by $PYHV_ENGINE"), ("nope", "chosen: none; $PYHV_ENGINE is 'nope'")]
+)
+def test_engines_says_which_is_chosen(hv: Hv, monkeypatch: pytest.MonkeyPatch, name: str, chosen: str) -> None:
+    monkeypatch.setenv("PYHV_ENGINE", name)
+    done = hv("engines")
+    assert done.returncode == 0
+    assert chosen in done.stdout
 
 
 def test_sysctl(hv: Hv) -> None:

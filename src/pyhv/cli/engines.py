@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from rich.table import Table
 
 import pyhv
 
+from ..engines.select import VARIABLE, choose
 from .app import app
 
 
@@ -20,9 +22,17 @@ def engines(
 ) -> None:
     """List the engines that can run guests, and whether each works on this machine."""
     statuses = pyhv.engine_statuses()
+    chosen, said = _chosen()
     if as_json:
         rows = [
-            {"name": s.name, "works": s.works, "denied": s.denied, "reason": s.reason, "abilities": list(s.abilities)}
+            {
+                "name": s.name,
+                "works": s.works,
+                "chosen": s.name == chosen,
+                "denied": s.denied,
+                "reason": s.reason,
+                "abilities": list(s.abilities),
+            }
             for s in statuses
         ]
         typer.echo(json.dumps(rows, indent=2))
@@ -32,3 +42,13 @@ def engines(
         detail = ", ".join(status.abilities) if status.works else status.reason
         table.add_row(status.name, "yes" if status.works else "no", detail)
     Console(highlight=False).print(table)
+    typer.echo(f"\n{said}")
+
+
+def _chosen() -> tuple[str | None, str]:
+    """The engine of who names none, and a sentence about it."""
+    try:
+        name = choose().name
+    except pyhv.HvError as none:
+        return None, f"chosen: none; {none}"
+    return name, f"chosen: {name}, {f'by ${VARIABLE}' if os.environ.get(VARIABLE) else 'as nobody names another'}"
