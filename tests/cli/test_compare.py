@@ -78,6 +78,7 @@ def test_the_command(hv: Hv, tmp_path: Path) -> None:
     done = hv("compare", "--engine", "soft", "--to", "soft", "--mode", "real", image)
     assert (done.returncode, done.stdout) == (0, "H")
     assert "agree" in done.stderr
+    assert "(16M)" in hv("compare", "--help").stdout
     done = hv("compare", "--to", "nobody", image)
     assert done.returncode == 2
     assert "nobody" in done.stderr

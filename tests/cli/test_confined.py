@@ -1,4 +1,4 @@
-"""`hv run` and `hv boot` confine themselves: what they open afterwards is what their guest needs."""
+"""`hv run`, `hv boot` and `hv compare` confine themselves: what they open afterwards is what their guest needs."""
 
 from __future__ import annotations
 
@@ -75,3 +75,25 @@ def test_a_bad_entitlements_file_is_a_usage_error(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
     assert done.returncode == ExitCode.USAGE
     assert "none cannot be read" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "compare"])
+def test_a_right_that_is_missing_is_told_by_where_it_is_missing(command: str, tmp_path: Path) -> None:
+    (tmp_path / "guest.bin").write_bytes(b"\xf4")
+    (tmp_path / "none.plist").write_text('<plist version="1.0"><dict/></plist>')
+    environment = {**os.environ, "PYHV_ENTITLEMENTS": str(tmp_path / "none.plist")}
+    line = [sys.executable, "-m", "pyhv.cli", command, str(tmp_path / "guest.bin")]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert done.returncode == ExitCode.NO_MACHINE
+    assert f"$PYHV_ENTITLEMENTS={tmp_path / 'none.plist'} lacks" in done.stderr
+
+
+@pytest.mark.skipif(not has_landlock(), reason="this kernel has no Landlock")
+def test_a_comparison_is_confined_too(tmp_path: Path) -> None:
+    (tmp_path / "guest.bin").write_bytes(b"\xf4")
+    code = TRY.replace("session.run = escape", "from pyhv.cli import compare; compare.compare = escape").replace(
+        "escape(plan, settings, capture, source)", "escape(*_)"
+    )
+    line = [sys.executable, "-c", code, "compare", "--to", "kvm", str(tmp_path / "guest.bin")]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert json.loads(done.stdout) == [EACCES, EACCES, EPERM, 0]

@@ -27,7 +27,7 @@ def test_no_subcommand_is_help(hv: Hv) -> None:
     assert all(name in done.stdout + done.stderr for name in ("run", "engines", "sysctl"))
 
 
-@pytest.mark.parametrize("subcommand", ["run", "engines", "sysctl"])
+@pytest.mark.parametrize("subcommand", ["run", "boot", "compare", "engines", "c-flags", "sysctl"])
 def test_each_subcommand_has_help(hv: Hv, subcommand: str) -> None:
     done = hv(subcommand, "--help")
     assert done.returncode == 0

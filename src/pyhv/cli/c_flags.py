@@ -19,13 +19,13 @@ def c_flags(
     compile_only: Annotated[bool, typer.Option("--cflags", help="Only what compiling needs.")] = False,
     link_only: Annotated[bool, typer.Option("--libs", help="Only what linking needs.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object: both lists of flags, the header folder, the library.")
+        bool, typer.Option("--json", help="Print a JSON object: both lists of flags, the folders, the library.")
     ] = False,
 ) -> None:
     """Print the flags to build a C or C++ program with: `gcc prog.c $(hv c-flags) -o prog`.
 
     The program finds the library and its Python by itself: it runs in an empty environment, from any folder, without an
-    activated environment. `pkg-config --cflags --libs Hypervisor` prints the same, with PKG_CONFIG_PATH on the folder
+    activated environment. `pkg-config --cflags --libs Hypervisor` says the same, with PKG_CONFIG_PATH on the folder
     that `--json` calls `pkg_config_path`.
     """
     compiling, linking = _flags()

@@ -14,6 +14,7 @@ from pyhv.vmm.loaders import load
 from pyhv.vmm.plan import ImageError
 
 from . import run_options as options
+from . import values
 from .app import HvFailure, app, say
 from .confine import NoSandbox, confine
 from .exit_codes import ExitCode
@@ -23,6 +24,10 @@ from .terminal import Terminal
 Steps = Annotated[int, typer.Option("--steps", metavar="N", min=1, help="End after N instructions.")]
 First = Annotated[str, typer.Option("--engine", metavar="E", help="The engine to compare with.")]
 Second = Annotated[str, typer.Option("--to", metavar="E", help="The engine to be compared.")]
+Memory = Annotated[
+    int,
+    typer.Option(metavar="SIZE", parser=values.memory_size, show_default="16M", help="RAM, such as 64M or 2G."),
+]
 
 
 @app.command("compare")
@@ -31,7 +36,7 @@ def compare_(  # noqa: PLR0917 - one a command-line option
     engine: First = "soft",
     to: Second = "kvm",
     steps: Steps = 10_000,
-    memory: options.Memory = 16 << 20,
+    memory: Memory = 16 << 20,
     load_at: options.LoadAt = None,
     entry: options.Entry = None,
     mode: options.StartMode = None,
@@ -43,7 +48,7 @@ def compare_(  # noqa: PLR0917 - one a command-line option
     """
     try:
         plan = load(read_image(image), image.name, mode=mode, load_at=load_at, entry=entry, arguments="")
-        if not no_sandbox and "kvm" not in (engine, to):
+        if not no_sandbox:
             confine(Files())
         with Terminal() as terminal:
             found = compare(plan, (engine, to), memory, steps, terminal.sink)

@@ -1,4 +1,4 @@
-"""`hv run` and `hv boot` keep only what their guest needs: the process is confined before the guest starts."""
+"""`hv run`, `hv boot` and `hv compare` keep only what their guest needs: the process is confined before it starts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ NoSandbox = Annotated[
 def confine(files: sandbox.Files) -> None:
     """For good: only `files` and Python's own can be opened, and network and USB devices cannot.
 
-    Where the host has no means for that a line on stderr says so, and the guest runs all the same.
+    Where the host has no means for that a line on stderr says so, and the guest runs all the same. A process that may
+    not make a machine is left as it is: making it is refused next, and the refusal names who took the right away.
     """
     try:
-        granted = sandbox.Entitlements(hypervisor=sandbox.of_process().hypervisor)
-        sandbox.enter(granted, files=files)
+        if sandbox.of_process().hypervisor:
+            sandbox.enter(sandbox.Entitlements(hypervisor=True), files=files)
     except BadArgument as error:
         raise HvFailure(str(error), ExitCode.USAGE) from None
     except (HvError, OSError) as error:

@@ -72,7 +72,10 @@ def _how_to_get_in() -> str:
             f"user {user} may not open it: {rights}. Add the user (usermod -aG {group} {user}) and log in again;"
             f" for a container: --group-add {about.st_gid}"
         )
-    return f"user {user} may not open it: {rights}. As root: chgrp kvm {DEVICE}; chmod 660 {DEVICE}; then the group kvm"
+    return (
+        f"user {user} may not open it: {rights}. As root: groupadd -f kvm; chgrp kvm {DEVICE}; chmod 660 {DEVICE};"
+        f" usermod -aG kvm {user}; then log in again"
+    )
 
 
 def _in_container() -> bool:
