@@ -13,10 +13,12 @@ from .. import (
     MmioStore,
     MsrRead,
     MsrWrite,
+    Perm,
     PortIn,
     PortOut,
     PortOutMany,
     VCpu,
+    VirtualMachine,
 )
 from ..errors import BadArgument
 from ._promise import promise
@@ -94,6 +96,21 @@ def a_fetch_from_nowhere_says_where(engine: str) -> None:
         g.cpu.segments.cs.load_real(HOLE >> 4)
         assert g.cpu.run() == MmioFetch(HOLE + CODE)  # type: ignore[arg-type]
         assert g.cpu.regs.rip == CODE
+
+
+@promise
+def a_guest_without_memory_fetches_from_nowhere(engine: str) -> None:
+    """objects: a VM of no memory, then of memory that nobody may execute, then of such as may."""
+    with VirtualMachine(engine) as vm, vm.vcpu() as cpu:
+        cpu.regs.rip = CODE
+        assert cpu.run() == MmioFetch(CODE)  # type: ignore[arg-type]
+        assert cpu.regs.rip == CODE
+        with vm.map(at=0, size=1 << 16, perm=Perm.RW) as ram:
+            ram[CODE] = 0xF4
+            assert cpu.run() == MmioFetch(CODE)  # type: ignore[arg-type]
+            ram.protect(Perm.RWX)
+            assert cpu.run() == Halted()
+            assert cpu.regs.rip == CODE + 1
 
 
 @promise

@@ -7,7 +7,7 @@ import tempfile
 
 from ..framework import intel as hv
 from ._promise import covers, promise
-from .guest import CODE, HOLE, fails, raw_guest, strict_vm
+from .guest import CODE, HOLE, RawGuest, fails, raw_guest, real_mode, strict_vm
 
 PAGE = 4096
 RWX = hv.HV_MEMORY_READ | hv.HV_MEMORY_WRITE | hv.HV_MEMORY_EXEC
@@ -141,6 +141,22 @@ def a_fetch_violation_says_so(engine: str) -> None:
         assert raw.run() == hv.VMX_REASON_EPT_VIOLATION
         assert raw.read(hv.VMCS_GUEST_PHYSICAL_ADDRESS) == HOLE + CODE
         assert raw.read(hv.VMCS_RO_EXIT_QUALIFIC) & 0x1BF == 0x184
+
+
+@promise
+def a_guest_without_memory_violates_at_its_first_fetch(engine: str) -> None:
+    """4.22: so before anything is mapped: the vCPU runs, and nothing backs what it fetches."""
+    with strict_vm(), mmap.mmap(-1, PAGE) as page:
+        vcpu = hv.hv_vcpu_create(hv.HV_VCPU_DEFAULT)
+        raw = RawGuest(page, vcpu)
+        real_mode(raw)
+        assert raw.run() == hv.VMX_REASON_EPT_VIOLATION
+        assert raw.read(hv.VMCS_GUEST_PHYSICAL_ADDRESS) == raw.reg(hv.HV_X86_RIP) == CODE
+        page[CODE % PAGE] = 0xF4
+        hv.hv_vm_map(page, CODE - CODE % PAGE, PAGE, RWX)
+        assert raw.run() == hv.VMX_REASON_HLT
+        hv.hv_vcpu_destroy(vcpu)
+        hv.hv_vm_unmap(CODE - CODE % PAGE, PAGE)
 
 
 @promise

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from errno import ENOSPC
 from struct import unpack_from
 from typing import Final
 
 from ...addresses import GPA, GVA
+from ...errors import HvError
 from ...exits import (
     Breakpoint,
     Exit,
@@ -54,6 +56,17 @@ def exit_of(run: bytearray | memoryview) -> Exit:
         return _loads.get((first, size)) or _load(first, size)
     make = _OTHERS.get(reason)
     return make(run) if make else Unnamed(_raw(run, reason))
+
+
+def not_entered(failed: OSError) -> Exit:
+    """What a KVM_RUN is taken for that failed.
+
+    A KVM with page tables of its own has none to spare (ENOSPC) before the VM's first memory slot: then there is
+    nothing that it could execute, as where its emulator gives up. Raises HvError for every other error.
+    """
+    if failed.errno == ENOSPC:
+        return Unnamed({"kvm_exit_reason": int(Why.INTERNAL_ERROR)})
+    raise HvError(f"KVM_RUN failed: {failed}") from None
 
 
 def _port(run: bytearray | memoryview, word: int) -> Exit:

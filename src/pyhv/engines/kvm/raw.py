@@ -33,7 +33,7 @@ from ...exits import (
 )
 from . import abi, timer
 from .abi import Ioctl, Why
-from .exits import exit_of
+from .exits import exit_of, not_entered
 from .pending import POSTED, Pending
 from .raw_access import RawAccess
 from .state import read_msr
@@ -143,15 +143,17 @@ class RawVcpu(RawAccess):
             self._pending = None
             return 0
         except OSError as failed:
-            raise HvError(f"KVM_RUN failed: {failed}") from None
+            found = not_entered(failed)
+        else:
+            found = exit_of(self.kvm_run)
         finally:
             self._ran_s += monotonic() - before
             self._known = None
             self._stale = self._stale_segments = self._stale_system = True
         self._pending = None
-        found = self._reason_of(exit_of(self.kvm_run))
+        reason = self._reason_of(found)
         self._entry = None
-        return found
+        return reason
 
     def _reason_of(self, found: Exit) -> int:
         if isinstance(found, PortOut | PortOutMany):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ... import _silicon
 from ...addresses import GPA
-from ...errors import BadArgument, Busy, Closed, HvError, Unsupported
+from ...errors import BadArgument, Busy, Closed, Unsupported
 from ...exits import (
     BadGuestState,
     DeadlinePassed,
@@ -32,7 +32,7 @@ from ...exits import (
 from . import timer
 from .abi import Ioctl, Why
 from .debug import Debugger
-from .exits import exit_of
+from .exits import exit_of, not_entered
 from .pending import POSTED, Pending
 from .timer import HERE
 
@@ -145,11 +145,12 @@ class KvmVcpu(Debugger):
             self._stale = True
             return None
         except OSError as failed:
-            raise HvError(f"KVM_RUN failed: {failed}") from None
+            found = not_entered(failed)
+        else:
+            found = exit_of(self.kvm_run)
         finally:
             self._ran_s += monotonic() - before
             self._stale = self._stale_system = True
-        found = exit_of(self.kvm_run)
         if type(found) is not PortOut:
             return self._meaning(found)
         self._pending = POSTED  # the exit that comes most often goes the shortest way
