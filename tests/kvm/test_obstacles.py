@@ -11,7 +11,7 @@ import pytest
 
 from pyhv import VirtualMachine
 from pyhv.engines.kvm import KvmEngine, obstacle, system
-from pyhv.engines.select import ENGINES
+from pyhv.engines.select import ENGINES, choose
 from pyhv.errors import Denied, EngineUnavailable, NoResources
 
 
@@ -144,6 +144,7 @@ def test_the_command_says_the_same(kvm: str, capsys: pytest.CaptureFixture[str])
     assert rows["kvm"] == {
         "name": "kvm",
         "works": True,
+        "chosen": choose().name == "kvm",
         "denied": False,
         "reason": "",
         "abilities": list(status.abilities),
