@@ -1,6 +1,7 @@
 // A signal to the thread that executes a vCPU's instructions outside the software CPU.
 #pragma once
 
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -11,18 +12,15 @@ namespace binding {
 class ThreadSignal final : public silicon::x86::Interrupter {
   public:
     // The calling thread is the one; it has the signal blocked but where it is to be interrupted.
-    void begin(int signal) { thread_ = this_thread(), signal_ = signal; }
+    void begin(int signal) { self_ = pthread_self(), thread_ = gettid(), signal_ = signal; }
     // What a thread does to itself it sees without being told.
     void interrupt() override {
-        if (this_thread() != thread_) syscall(SYS_tgkill, getpid(), thread_, signal_);
+        if (!pthread_equal(pthread_self(), self_)) syscall(SYS_tgkill, getpid(), thread_, signal_);
     }
 
   private:
-    static int this_thread() {
-        thread_local const int id = gettid();
-        return id;
-    }
-    int thread_ = 0, signal_ = 0;
+    pthread_t self_{};
+    int thread_ = 0, signal_ = 0;  // asked for at each beginning: a thread that has forked has another number in the child
 };
 
 }  // namespace binding

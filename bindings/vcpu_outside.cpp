@@ -56,7 +56,7 @@ nb::object unit_read_msr(VcpuObject& vcpu, u32 msr) {
 bool unit_write_msr(VcpuObject& vcpu, u32 msr, u64 value) {
     InterruptUnit& unit = unit_of(vcpu);
     if (!unit.write_msr(msr, value, true)) return false;
-    unit.cpu.cr8 = unit.local.task_priority() >> 4;
+    unit.follow_task_priority();
     return true;
 }
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import mmap
+import time
+from copy import copy
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from pyhv import (
+    Breakpoint,
     BudgetSpent,
     Halted,
     MmioStore,
@@ -238,3 +242,38 @@ def test_a_missing_kvm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert select.choose(None).name == "soft"
     with pytest.raises(EngineUnavailable, match="no device here"):
         select.choose("kvm")
+
+
+def test_a_vcpu_of_kvm_that_is_used_again_keeps_no_breakpoint(kvm: str) -> None:
+    """KVM never gives a vCPU back: beyond what it makes the engine takes those that were closed."""
+    with guest(kvm, "90 90 f4") as g:
+        engine_vm = g.cpu.engine.vm  # type: ignore[attr-defined]
+        engine_vm.system, system = copy(engine_vm.system), engine_vm.system
+        engine_vm.system.max_vcpus, engine_vm.is_trusted = 1, True  # else the twin stops there
+        g.cpu.breakpoints.add(CODE + 1)
+        assert isinstance(g.cpu.run(), Breakpoint)
+        first = g.cpu.engine.fd  # type: ignore[attr-defined]
+        g.cpu.close()
+        again = g.vm.vcpu()
+        assert again.engine.fd == first  # type: ignore[attr-defined]
+        again.regs.rip = CODE
+        assert again.run() == Halted()
+        engine_vm.system = system
+
+
+def test_two_threads_choose_msrs(kvm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each sets the filter of the whole VM: none takes away what the other has chosen."""
+    given = []
+
+    def slowly(fd: int, msrs: set[int]) -> None:
+        time.sleep(0.02)
+        given.append(set(msrs))
+
+    monkeypatch.setattr("pyhv.engines.kvm.vm.set_filter", slowly)
+    with VirtualMachine(kvm) as vm:
+        threads = [Thread(target=lambda msr=msr: vm.vcpu(msr_exits=[msr])) for msr in range(0x100, 0x106)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert given[-1] == set(range(0x100, 0x106))

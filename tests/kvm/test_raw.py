@@ -286,3 +286,17 @@ def test_memory_that_goes_between_a_load_and_its_store(kvm: str) -> None:
                 assert raw.run() == hv.VMX_REASON_EPT_VIOLATION
                 assert raw.reg(hv.HV_X86_RIP) == CODE
             hv.hv_vm_map(memoryview(raw.ram)[ROM : ROM + 0x1000], ROM, 0x1000, 7)
+
+
+def test_a_window_opens_in_hlt(kvm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """STI, HLT: the guest can take an interrupt from there on. SDM vol. 3C, "Other Causes of VM Exits"."""
+    monkeypatch.setattr("pyhv.engines.kvm.vm.KvmVm.sees_windows", lambda _: True)  # else the twin does it all
+    seen = []
+    for engine in ("soft", kvm):
+        with on(engine, Case("fb")) as raw:
+            controls = raw.read(hv.VMCS_CTRL_CPU_BASED)
+            raw.write(hv.VMCS_CTRL_CPU_BASED, controls & ~hv.CPU_BASED_HLT | hv.CPU_BASED_IRQ_WND)
+            hv.hv_vcpu_run_until(raw.vcpu, hv.mach_absolute_time() + 2_000_000_000)
+            seen.append([raw.read(hv.VMCS_RO_EXIT_REASON), raw.reg(hv.HV_X86_RIP)])
+            seen[-1].append(raw.read(hv.VMCS_GUEST_ACTIVITY_STATE))
+    assert seen == [[hv.VMX_REASON_IRQ_WND, CODE + 2, 1]] * 2

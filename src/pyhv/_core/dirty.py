@@ -114,7 +114,7 @@ class DirtyLogs:
 
     def __init__(self, engine: EngineDirtyLog | None, page_bytes: int) -> None:
         self._engine, self._page = engine, page_bytes
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._live: weakref.WeakSet[DirtyLog] = weakref.WeakSet()
         self._logged: list[tuple[int, int]] = []  # what the engine logs: apart, in no order
         self.closed = False
@@ -124,6 +124,7 @@ class DirtyLogs:
         engine = self._require_engine()
         log = DirtyLog(self, gpa, size_bytes, self._page)
         with self._lock:
+            self._require_engine()  # nobody closed it meanwhile
             self._share(gpa, size_bytes)
             for first, end in _without([(gpa, gpa + size_bytes)], self._logged):
                 engine.start(first, end - first)
@@ -134,7 +135,6 @@ class DirtyLogs:
 
     def take(self, log: DirtyLog) -> int:
         """The pages of one log."""
-        self._require_engine()
         with self._lock:
             self._share(log.gpa, log.size_bytes)
             pages, log.pending = log.pending, 0
@@ -149,11 +149,17 @@ class DirtyLogs:
         """One is closed."""
         with self._lock:
             self._live.discard(log)
-            if self._engine is not None:
+            if self._engine is not None and not self.closed:
                 self._settle(self._engine)
 
     def close(self) -> None:
-        """All end with their address space."""
+        """All end with their address space: nobody is in its engine any more when this returns."""
+        with self._lock:
+            self.closed = True
+
+    def abandon(self) -> None:
+        """The same without waiting. For the child of a fork."""
+        self._lock = threading.RLock()
         self.closed = True
 
     def _require_engine(self) -> EngineDirtyLog:

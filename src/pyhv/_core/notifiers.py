@@ -13,6 +13,7 @@ import select
 import stat
 import struct
 import termios
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -98,19 +99,22 @@ class Notifiers:
 
     def __init__(self) -> None:
         self.all: tuple[Notifier, ...] = ()
+        self._lock = threading.Lock()
 
     def add(self, notifier: Notifier) -> None:
         """Raises BadArgument, and HvError for one that is there already."""
         notifier.check()
-        if notifier in self.all:
-            raise HvError(f"port {notifier.port:#x} has this very notifier already")
-        self.all += (notifier,)
+        with self._lock:
+            if notifier in self.all:
+                raise HvError(f"port {notifier.port:#x} has this very notifier already")
+            self.all += (notifier,)
 
     def remove(self, notifier: Notifier) -> None:
         """Raises HvError where no notifier has these very arguments."""
-        if notifier not in self.all:
-            raise HvError(f"port {notifier.port:#x} has no notifier with these arguments")
-        self.all = tuple(one for one in self.all if one != notifier)
+        with self._lock:
+            if notifier not in self.all:
+                raise HvError(f"port {notifier.port:#x} has no notifier with these arguments")
+            self.all = tuple(one for one in self.all if one != notifier)
 
     def consume(self, vcpu: VCpu) -> bool:
         """After an I/O exit in Apple's manner: whether a notifier took it. RIP is behind the OUT then."""

@@ -183,7 +183,7 @@ class AddressSpace:
     def abandon(self) -> list[Region]:
         """Forget everything without touching the engine, and give back what was here. For the child of a fork."""
         self._lock = threading.RLock()
-        self.logs.close()
+        self.logs.abandon()
         left, self._regions, self._starts = self._regions, [], []
         return left
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -21,8 +20,9 @@ from pyhv.vmm.limits import Limits
 from pyhv.vmm.loaders import kernel as kernels
 from pyhv.vmm.plan import ImageError, Plan
 
-from . import report, values
-from . import run_options as options
+from . import boot_options as options
+from . import report
+from . import run_options as shared
 from .app import HvFailure, app, say
 from .confine import NoSandbox, confine
 from .exit_codes import ExitCode
@@ -43,35 +43,17 @@ class _Asked:
 
 @app.command("boot")
 def boot(  # noqa: PLR0917 - one a command-line option
-    kernel: Annotated[
-        str, typer.Option(metavar="K", help="bzImage, vmlinux (PVH) or Multiboot file; `debian`: fetched with apt.")
-    ],
-    initrd: Annotated[Path | None, typer.Option(metavar="I", help="Initial RAM disk.")] = None,
-    append: Annotated[
-        str | None,
-        typer.Option(
-            metavar="S", help=f"Kernel command line instead of `{kernels.DEFAULT_COMMAND_LINE}`; with debian, more."
-        ),
-    ] = None,
-    disk: Annotated[
-        list[str] | None, typer.Option(metavar="FILE[,ro]", help="A raw image as a virtio disk; may be repeated.")
-    ] = None,
-    cpus: Annotated[int, typer.Option(metavar="N", min=1, max=machine.CPUS_MAX, help="Processors.")] = 1,
-    memory: Annotated[
-        int,
-        typer.Option(metavar="SIZE", parser=values.memory_size, show_default="256M", help="RAM, such as 512M or 2G."),
-    ] = machine.DEFAULT_MEMORY,
-    engine: options.EngineName = None,
-    timeout: Annotated[
-        float | None, typer.Option(metavar="S", parser=values.seconds, help="End after S seconds, with exit code 124.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="End with exit code 0 once the guest has printed TEXT.")
-    ] = None,
-    profile: Annotated[bool, typer.Option("--profile", help="Say on stderr at the end where time went.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print only one JSON object on stdout; the guest's output is in it.")
-    ] = False,
+    kernel: options.Kernel,
+    initrd: options.Initrd = None,
+    append: options.Append = None,
+    disk: options.Disks = None,
+    cpus: options.Cpus = 1,
+    memory: options.Memory = machine.DEFAULT_MEMORY,
+    engine: shared.EngineName = None,
+    timeout: shared.Timeout = None,
+    until: shared.Until = None,
+    profile: options.Profile = False,
+    as_json: shared.AsJson = False,
     no_sandbox: NoSandbox = False,
 ) -> None:
     """Boot an operating system.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
 from itertools import pairwise
 
 import pytest
@@ -117,3 +119,32 @@ def test_each_address_space_has_logs_of_its_own() -> None:
         assert its.closed
         with pytest.raises(Closed):
             its.take()
+
+
+def test_an_address_space_that_closes_waits_for_whoever_takes_a_log() -> None:
+    """Its engine is gone afterwards."""
+    inside, go_on, order = threading.Event(), threading.Event(), list[str]()
+
+    class Slow(Engine):
+        def take(self, gpa: int, size: int) -> bytes:
+            inside.set()
+            go_on.wait(10)
+            order.append("taken")
+            return super().take(gpa, size)
+
+    logs = DirtyLogs(Slow(), PAGE)
+    go_on.set()
+    log = logs.add(0, PAGE)
+    go_on.clear(), inside.clear()
+    threads = [threading.Thread(target=log.take)]
+    threads[0].start()
+    inside.wait(10)
+    threads.append(threading.Thread(target=lambda: (logs.close(), order.append("closed"))))
+    threads[1].start()
+    time.sleep(0.02)
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert order == ["taken", "closed"]
+    with pytest.raises(Closed):
+        log.take()

@@ -35,7 +35,7 @@ class NoRaw:
     def write_granted(self, image: bytes) -> None:
         """Only the state of nothing fits."""
         if image:
-            raise BadArgument("this vCPU has no shadow VMCS and no native MSRs; one of hv_vcpu_create on soft has")
+            raise BadArgument("this vCPU has no shadow VMCS and no native MSRs; one of hv_vcpu_create has")
 
 
 def _none(what: str) -> Unsupported:

@@ -77,11 +77,11 @@ class RawVcpu(RawAccess):
         while True:
             if self._kicked or self._is_due(until):
                 return self._complete_raw() or self._stopped()
+            if self.wants_window and self._interruptible():
+                return self._complete_raw() or self._tell(_WINDOW)
             if self._halted:
                 self._wait(until)
                 continue
-            if self.wants_window and self._interruptible():
-                return self._complete_raw() or self._tell(_WINDOW)
             if self.wants_window and not self.vm.sees_windows():
                 return self._complete_raw() or self._to_window(until)
             self._load_kvm()
@@ -256,7 +256,7 @@ class RawVcpu(RawAccess):
             self._dirty = False
 
     def _interruptible(self) -> bool:
-        if not self.twin.read_vmcs(Vmcs.CPU_BASED) & CpuBased.INTERRUPT_WINDOW or self._stale:
+        if self._stale and not self._halted:  # KVM looks, but not at one that waits
             return False
         self.pull_all()
         blocked = self.twin.read_vmcs(Vmcs.GUEST_INTERRUPTIBILITY) & _BLOCKED

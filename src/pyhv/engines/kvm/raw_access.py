@@ -323,12 +323,12 @@ class RawAccess(RawFields):
         self.pull_all()
         pieces = self._input_pieces(found, known) if isinstance(found, PortIn) else self._see().stores(known)
         before = [(gpa, self._stands(gpa, size)) for gpa, size in pieces]
+        self._dirty = self._dirty_system = True  # whatever becomes of KVM's
         self._end_repeats(known, found.count if isinstance(found, PortIn) else 1)
         self._drop_with(b"".join(data for _, data in before) if isinstance(found, PortIn) else b"")
         for gpa, data in before:
             if self._stands(gpa, len(data)) != data:
                 self.vm.memory.write(gpa, data)
-        self._dirty = self._dirty_system = True
 
     def _input_pieces(self, found: PortIn, known: tuple[int, ...]) -> list[tuple[int, int]]:
         """Where INS writes, in its order: GPA and bytes."""

@@ -71,12 +71,6 @@ class RawFields(KvmVcpu):
 
     # Between KVM and the twin.
 
-    def pull(self) -> None:
-        """The twin's general registers are the guest's."""
-        if self._stale:
-            self._general.pull()
-            self._stale = False
-
     def pull_code(self) -> None:
         """The twin could fetch and execute what stands at RIP."""
         if self._stale and self._stale_system:

@@ -45,6 +45,10 @@ class Thread:
     __slots__ = ("_guard", "_number", "is_main")
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """It is the calling thread: also that of a forked child, which goes on in it."""
         self._number = threading.get_ident()
         self._guard = threading.RLock()  # a signal handler may kick too
         self.is_main = self._number == threading.main_thread().ident
@@ -79,6 +83,14 @@ class _End:
 
 HERE: Final = _Here()
 """`HERE.thread` is the calling thread."""
+
+
+def _in_child() -> None:
+    """It is the main thread now, and another thread of the parent may have held its guard."""
+    HERE.thread.begin()
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 class Alarm:

@@ -112,8 +112,8 @@ class KvmVcpu(Debugger):
             return self._complete()
 
     def run_raw(self, deadline_ns: int | None = None) -> int:
-        """Not on KVM."""
-        raise Unsupported("the kvm engine has no raw exits; the soft engine does")
+        """Apple's functions have other vCPUs: `RawVcpu`."""
+        raise Unsupported("this vCPU has no raw exits; those of Apple's functions have (hv_vcpu_create)")
 
     def _go(self, until: int | None) -> Exit:
         if self._queued is not None or self._twin_waits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterable
 from fcntl import ioctl
@@ -41,7 +42,8 @@ class Seat:
         self.cpuid: list[Leaf] = []
 
     def emptied(self) -> Seat:
-        """Without the access that its last vCPU was closed in."""
+        """Without what its last vCPU has left that no new one sets: the access that it was closed in, breakpoints."""
+        ioctl(self.fd, Ioctl.SET_GUEST_DEBUG, bytes(abi.GUEST_DEBUG.size))
         self.run[abi.IMMEDIATE_EXIT_AT] = 1
         try:
             for _ in range(_MOST_PIECES):
@@ -88,7 +90,7 @@ class KvmVm:
         self.is_trusted = False  # by whoever looks whether KVM can be
         self.silicon_clock = _silicon.Clock()
         self._next, self._parked = 0, list[Seat]()
-        self._filtered: set[int] = set()
+        self._filtered, self._filtering = set[int](), threading.Lock()
         self.msrs: tuple[int, ...] = ()
         self._first: Seat | None = (first := self._new_seat())
         self.msrs = known_msrs(first.fd)
@@ -125,8 +127,9 @@ class KvmVm:
     def as_seen(self, leaves: Iterable[Leaf]) -> list[Leaf]:
         """A CPUID table as the guest sees it."""
         system = self.system
+        if self.is_trusted:
+            return list(leaves)
         if system.added_features is None:
-            system.added_features = {}  # for the guest that looks
             system.added_features = added_features(KvmVm(system))
         return as_seen(leaves, system.added_features)
 
@@ -190,9 +193,10 @@ class KvmVm:
 
     def filter_msr(self, msr: int) -> None:
         """Let an MSR leave on every vCPU of the VM; those that did not ask for it answer it in the engine."""
-        if msr not in self._filtered:
-            set_filter(self._fd, self._filtered | {msr})
-            self._filtered.add(msr)
+        with self._filtering:  # each sets the whole filter
+            if msr not in self._filtered:
+                set_filter(self._fd, self._filtered | {msr})
+                self._filtered.add(msr)
 
     def filter_all_msrs(self) -> None:
         """Let every MSR leave on every vCPU of the VM: Apple's functions decide for each."""
