@@ -60,6 +60,7 @@ bool Cpu::set_msr(u32 number, u64 value) {
     }
     const auto found = plain_msrs.find(number);
     if (found == plain_msrs.end()) return false;
+    if (number == msr::tsc_aux && value >> 32) return false;
     if ((number == msr::spec_ctrl && value & ~u64{7}) || (number == msr::xss && value != 0)) return false;
     found->second = value;
     return true;

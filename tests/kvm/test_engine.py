@@ -26,7 +26,7 @@ from pyhv import (
 from pyhv.addresses import GPA
 from pyhv.engines import select
 from pyhv.engines.base import EngineStatus
-from pyhv.engines.kvm import KvmEngine
+from pyhv.engines.kvm import KvmEngine, state
 from pyhv.engines.select import ENGINES
 from pyhv.errors import BadArgument, EngineUnavailable, NoResources, Unsupported
 from pyhv.testing.guest import CODE, HOLE, guest, identity_tables, in_thread
@@ -277,3 +277,32 @@ def test_two_threads_choose_msrs(kvm: str, monkeypatch: pytest.MonkeyPatch) -> N
         for thread in threads:
             thread.join()
     assert given[-1] == set(range(0x100, 0x106))
+
+
+@pytest.mark.parametrize("engine", ["soft", "kvm"])
+@pytest.mark.parametrize("msr", ["030100c0", "800000c0"])
+def test_a_value_that_no_processor_takes_is_gp_in_the_guest(kvm: str, engine: str, msr: str) -> None:
+    """The high halves of TSC_AUX and EFER are reserved. SDM vol. 4, "Architectural MSRs"."""
+    with guest(engine, f"66b9{msr} 66ba04000000 0f30 f4") as g:  # mov ecx, msr; mov edx, 4; wrmsr; hlt
+        g.ram[13 * 4 : 13 * 4 + 4] = bytes.fromhex("00200000")
+        g.ram[0x2000] = 0xF4
+        assert g.cpu.run(deadline_ns=g.vm.clock.now_ns + 5_000_000_000) == Halted()
+        assert g.cpu.regs.rip == 0x2001
+        assert g.cpu.msrs[int.from_bytes(bytes.fromhex(msr), "little")] == 0
+
+
+def test_a_value_that_this_kvm_does_not_take_is_gp_in_the_guest(kvm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the software CPU would: it is refused at the instruction, and no run fails for it afterwards."""
+    with guest(kvm, "66b974010000 66b808000000 0f30 f4") as g, g.vm.vcpu(msr_exits=[0x174]):  # SYSENTER_CS
+        g.ram[13 * 4 : 13 * 4 + 4] = bytes.fromhex("00200000")
+        g.ram[0x2000] = 0xF4
+        takes = state.takes_msr
+        for module in ("state", "registers"):
+            name = f"pyhv.engines.kvm.{module}.takes_msr"
+            monkeypatch.setattr(name, lambda fd, msr, value: (msr, value) != (0x174, 8) and takes(fd, msr, value))
+        assert g.cpu.run() == Halted()
+        assert g.cpu.regs.rip == 0x2001
+        assert g.cpu.msrs[0x174] == 0
+        with pytest.raises(BadArgument, match="KVM refuses"):
+            g.cpu.msrs[0x174] = 8
+        assert g.cpu.msrs[0x174] == 0

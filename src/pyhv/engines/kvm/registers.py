@@ -17,7 +17,7 @@ from .exits import exit_of
 from .no_apic import NoApic
 from .no_raw import NoRaw
 from .pending import Pending
-from .state import STATE_MSRS, General, System, read_msr, write_msr
+from .state import STATE_MSRS, General, System, read_msr, takes_msr, write_msr
 from .stepping import twin_begins
 
 if TYPE_CHECKING:
@@ -231,7 +231,11 @@ class RegisterFile(NoApic, NoRaw):
                 raise BadArgument("KVM refuses the value")
             return
         self.touch_all()
+        before = self.twin.read_msr(msr)
         self.twin.write_msr(msr, value)
+        if msr in self.vm.msrs and not takes_msr(self.fd, msr, value):
+            self.twin.write_msr(msr, before)
+            raise BadArgument("KVM refuses the value")
 
     def _has_msr(self, msr: int) -> bool:
         try:

@@ -81,6 +81,11 @@ def write_msr(fd: int, msr: int, value: int) -> bool:
     return taken == 1
 
 
+def takes_msr(fd: int, msr: int, value: int) -> bool:
+    """Set one MSR; False where KVM refuses the value, and does not have it already."""
+    return write_msr(fd, msr, value) or read_msr(fd, msr) == value
+
+
 def set_general(cpu: _silicon.Cpu, values: Sequence[int]) -> None:
     """The general registers of a software CPU, in KVM's order."""
     write = cpu.write_register
@@ -217,7 +222,7 @@ class System:
         twin = self._twin
         for msr in self._msrs:
             value = twin.read_vmcs(_FIELD_MSRS[msr]) if msr in _FIELD_MSRS else twin.read_msr(msr)
-            if not write_msr(self._fd, msr, value) and read_msr(self._fd, msr) != value:
+            if not takes_msr(self._fd, msr, value):
                 raise BadArgument(f"KVM does not take {value:#x} for MSR {msr:#x}")
 
     def _pull_debug(self) -> None:

@@ -191,6 +191,7 @@ class KvmVcpu(Debugger):
         if self.leaves_for(found.msr):
             return False
         pending = self._pending_exit()
+        dirty = self._dirty, self._dirty_system
         try:
             if isinstance(found, MsrRead):
                 pending.answer(self.read_own_msr(found.msr))
@@ -198,6 +199,7 @@ class KvmVcpu(Debugger):
                 self.write_own_msr(found.msr, found.value)
                 pending.answer(None)
         except (KeyError, ValueError):
+            self._dirty, self._dirty_system = dirty  # nothing was set: KVM would drop the #GP for it
             pending.refuse()
         return True
 
