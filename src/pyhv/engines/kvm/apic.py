@@ -28,7 +28,6 @@ _TAKES_NMI, _TAKES_ALL = 2, 3
 _READY_AT, _IF_AT, _CR8_AT = abi.READY_FOR_INTERRUPT_AT, abi.IF_AT, abi.CR8_AT
 _NEVER: Final = (1 << 64) - 1
 
-_SLICE_NS: Final = 20_000_000  # how long a wait on the main thread may keep Ctrl-C waiting
 _LONG_NS: Final = 1_000_000_000
 _FEW: Final = 1000  # instructions
 _IF: Final = 1 << 9
@@ -138,7 +137,7 @@ class ApicVcpu(Controllers):
     def _do(self, asked: int, until: int | None) -> Exit | None:
         """An exit: it comes before what is asked."""
         if asked & _WAIT:
-            most = _SLICE_NS if self._is_on_main() else _LONG_NS
+            most = timer.SLICE_NS if self._is_on_main() else _LONG_NS
             self.twin.outside_wait(_NEVER if until is None else until, most)
         elif asked & _MESSAGE:
             return self._take_message()
@@ -180,7 +179,7 @@ class ApicVcpu(Controllers):
             found = self._ended(until)
             if found is not None:
                 return found
-            end = self.vm.clock.now_ns + _SLICE_NS
+            end = self.vm.clock.now_ns + timer.SLICE_NS
             found = self._of_twin(self._run_twin(end if until is None else min(end, until), _FEW))
             if found is not None and not isinstance(found, BudgetSpent | DeadlinePassed | Kicked):
                 return found

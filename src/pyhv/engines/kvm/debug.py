@@ -19,7 +19,7 @@ from ...exits import Breakpoint, BudgetSpent, DeadlinePassed, Exit, Kicked, Moni
 from . import abi, timer
 from .abi import Ioctl
 from .registers import RegisterFile
-from .state import read_msr
+from .state import TSC, read_msr
 from .stepping import linear_rip, privilege, twin_begins, twin_steps
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _MOST_POINTS: Final = 4
 _SLICE_NS: Final = 5_000_000  # of the twin: it compares code with memory at its entries, and KVM's vCPUs may write some
-_TSC: Final = 0x10
 
 
 class Debugger(RegisterFile):
@@ -193,7 +192,7 @@ class Debugger(RegisterFile):
     def bring_in(self) -> None:
         """The twin is to go on with the guest."""
         self.touch_all()
-        self.twin.write_msr(_TSC, read_msr(self.fd, _TSC) or 0)
+        self.twin.write_msr(TSC, read_msr(self.fd, TSC) or 0)
 
     def _run_twin(self, until: int, left: int | None) -> Exit:
         before = monotonic()

@@ -13,7 +13,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from ... import _silicon
-from ...arch.x86_64.msrs import MSRS
 from ...arch.x86_64.registers import Reg
 from ...arch.x86_64.vmcs import CpuBased, Vmcs
 from ...errors import HvError, Unsupported
@@ -36,7 +35,7 @@ from .abi import Ioctl, Why
 from .exits import exit_of, not_entered
 from .pending import POSTED, Pending
 from .raw_access import RawAccess
-from .state import read_msr
+from .state import TSC, read_msr
 
 if TYPE_CHECKING:
     from .vm import KvmVm, Seat
@@ -49,7 +48,6 @@ _IGNORED: Final = frozenset({Why.INTR, Why.SET_TPR})
 _HLT_ACTIVITY: Final = 1
 _IF, _BLOCKED = 1 << 9, 3
 _VALID: Final = 1 << 31
-_TSC: Final = MSRS["TSC"]
 _RESERVED_FLAGS: Final = ~0x3F7FD7 & (1 << 64) - 1
 _LONG_NS: Final = 100_000_000
 
@@ -200,15 +198,15 @@ class RawVcpu(RawAccess):
         """Whether an MSR leaves is the twin's rule; KVM has let all of them leave."""
         self.pull_all()
         reason = self._execute()
-        if not reason and found.msr == _TSC:  # the twin has another clock
+        if not reason and found.msr == TSC:  # the twin has another clock
             self._own_tsc(found)
         return reason
 
     def _own_tsc(self, found: MsrRead | MsrWrite) -> None:
         if isinstance(found, MsrWrite):
-            self.write_own_msr(_TSC, found.value)
+            self.write_own_msr(TSC, found.value)
             return
-        value = read_msr(self.fd, _TSC) or 0
+        value = read_msr(self.fd, TSC) or 0
         self.twin.write_register(Reg.RAX, value & 0xFFFF_FFFF)
         self.twin.write_register(Reg.RDX, value >> 32)
 

@@ -20,7 +20,7 @@ from . import abi
 from .abi import Ioctl
 from .behind import Mode
 from .capabilities import NO_INTERCEPT, capability, check_control
-from .state import System, read_msr
+from .state import TSC, System, read_msr
 from .synced import Synced
 from .vcpu import KvmVcpu
 
@@ -42,7 +42,6 @@ _REST_FIELDS: Final = frozenset(
 )
 _REST: Final = frozenset({Reg.DR0, Reg.DR1, Reg.DR2, Reg.DR3, Reg.DR6, Reg.DR7, Reg.XCR0})
 _INVPCID: Final = 1 << 10  # of EBX in CPUID leaf 7
-_TSC: Final = MSRS["TSC"]
 _LOW: Final = 0xFFFF_FFFF  # of a capability word: what must be 1
 _U64: Final = (1 << 64) - 1
 
@@ -136,9 +135,9 @@ class RawFields(KvmVcpu):
         value = ctypes.c_uint64()
         image = abi.DEVICE_ATTR.pack(0, abi.VCPU_TSC_CTRL, abi.VCPU_TSC_OFFSET, ctypes.addressof(value))
         ioctl(self.fd, Ioctl.GET_DEVICE_ATTR, image)
-        value.value += self._clock_tsc() + offset - (read_msr(self.fd, _TSC) or 0)
+        value.value += self._clock_tsc() + offset - (read_msr(self.fd, TSC) or 0)
         ioctl(self.fd, Ioctl.SET_DEVICE_ATTR, image)
-        off = (read_msr(self.fd, _TSC) or 0) - self._clock_tsc() - offset & _U64
+        off = (read_msr(self.fd, TSC) or 0) - self._clock_tsc() - offset & _U64
         if min(off, -off & _U64) > self.vm.clock.tsc_hz:
             raise Unsupported(
                 "this KVM gives its guests the host's TSC, without an offset (one that is emulated does); the soft"
@@ -207,7 +206,7 @@ class RawFields(KvmVcpu):
 
     def write_own_msr(self, msr: int, value: int) -> None:
         """For the guest too."""
-        if msr == _TSC:
+        if msr == TSC:
             self.write_vmcs(Vmcs.TSC_OFFSET, value - self._clock_tsc() & _U64)
         else:
             super().write_own_msr(msr, value)

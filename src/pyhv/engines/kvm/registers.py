@@ -17,7 +17,7 @@ from .exits import exit_of
 from .no_apic import NoApic
 from .no_raw import NoRaw
 from .pending import Pending
-from .state import STATE_MSRS, General, System, read_msr, takes_msr, write_msr
+from .state import STATE_MSRS, TSC, General, System, read_msr, takes_msr, write_msr
 from .stepping import twin_begins
 
 if TYPE_CHECKING:
@@ -217,25 +217,26 @@ class RegisterFile(NoApic, NoRaw):
             if found is None:
                 raise KeyError("no such MSR")
             return found
-        if msr == 0x10:
+        if msr == TSC:
             return read_msr(self.fd, msr) or 0
         self.pull_all()
         return self.twin.read_msr(msr)
 
     def write_own_msr(self, msr: int, value: int) -> None:
         """For the guest too."""
-        if msr == 0x10 or not self._has_msr(msr):
+        if msr == TSC or not self._has_msr(msr):
             if read_msr(self.fd, msr) is None:
                 raise KeyError("no such MSR")
             if not write_msr(self.fd, msr, value):
                 raise BadArgument("KVM refuses the value")
             return
-        self.touch_all()
+        self.pull_all()
         before = self.twin.read_msr(msr)
         self.twin.write_msr(msr, value)
         if msr in self.vm.msrs and not takes_msr(self.fd, msr, value):
             self.twin.write_msr(msr, before)
             raise BadArgument("KVM refuses the value")
+        self.touch_all()  # only now: registers that are set anew make KVM drop the #GP of a refused access
 
     def _has_msr(self, msr: int) -> bool:
         try:

@@ -47,6 +47,7 @@ _PLAIN_MSRS: Final = tuple(
     MSRS[name] for name in ("SPEC_CTRL", "STAR", "LSTAR", "CSTAR", "FMASK", "KERNEL_GS_BASE", "TSC_AUX", "MISC_ENABLE")
 )
 STATE_MSRS: Final = (*_FIELD_MSRS, *_PLAIN_MSRS)
+TSC: Final = MSRS["TSC"]
 
 _UNUSABLE: Final = 1 << 16
 _AVX_END: Final = 832  # x87, SSE and AVX stand at the same offsets on every processor; the rest need not

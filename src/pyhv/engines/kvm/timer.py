@@ -19,6 +19,8 @@ from ...errors import NoResources
 from . import abi
 
 KICK: Final = signal.SIGRTMAX - 3
+SLICE_NS: Final = 20_000_000
+"""How long a run or a wait on the main thread may keep Ctrl-C waiting."""
 _KICK_SET: Final = {KICK}
 _SIGEV_THREAD_ID: Final = 4
 _CLOCK_MONOTONIC: Final = 1

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from .vm import KvmVm, Seat
 
 _U64: Final = (1 << 64) - 1
-_SLICE_NS: Final = 20_000_000  # how long a run on the main thread may keep Ctrl-C waiting
 _LONG: Final = 100_000_000
 _MSR: Final = (MsrRead, MsrWrite)
 _RUN: Final = int(Ioctl.RUN)
@@ -191,7 +190,6 @@ class KvmVcpu(Debugger):
         if self.leaves_for(found.msr):
             return False
         pending = self._pending_exit()
-        dirty = self._dirty, self._dirty_system
         try:
             if isinstance(found, MsrRead):
                 pending.answer(self.read_own_msr(found.msr))
@@ -199,7 +197,6 @@ class KvmVcpu(Debugger):
                 self.write_own_msr(found.msr, found.value)
                 pending.answer(None)
         except (KeyError, ValueError):
-            self._dirty, self._dirty_system = dirty  # nothing was set: KVM would drop the #GP for it
             pending.refuse()
         return True
 
@@ -277,7 +274,8 @@ class KvmVcpu(Debugger):
         """Whether the deadline has come. If not, the signal comes when it has, and soon enough for Ctrl-C."""
         if until is None:
             if self._alarm_for and self._alarm is not None and self._home is not None:
-                self._alarm.every(_SLICE_NS if self._home.is_main else 0)  # no run without a deadline sets anything
+                # No run without a deadline sets anything.
+                self._alarm.every(timer.SLICE_NS if self._home.is_main else 0)
                 self._alarm_for = 0
             return False
         now = self._clock.now_ns
@@ -290,7 +288,7 @@ class KvmVcpu(Debugger):
     def _alarm_by(self, now: int, due: int) -> None:
         """Let it come at `due` or earlier: the run looks again then."""
         home = self._home
-        due = min(due, now + (_SLICE_NS if home is not None and home.is_main else _LONG))
+        due = min(due, now + (timer.SLICE_NS if home is not None and home.is_main else _LONG))
         if now < self._alarm_for <= due or self._alarm is None:
             return
         self._alarm.once(due - now)

@@ -22,12 +22,11 @@ from .memory import KvmMemory
 from .msr_filter import deny_all, set_filter
 from .probe import sees_windows, steps_user_code
 from .raw import RawVcpu
-from .state import known_msrs, write_msr
+from .state import TSC, known_msrs, write_msr
 from .system import System
 from .vcpu import KvmVcpu
 
 Leaf = tuple[int, int, int, int, int, int]
-_TSC: Final = 0x10
 _MOST_PIECES: Final = 64
 _INDEXED: Final = frozenset({4, 7, 0xB, 0xD, 0xF, 0x10, 0x12, 0x14, 0x17, 0x18, 0x1D, 0x1F, 0x8000_001D})
 
@@ -121,7 +120,7 @@ class KvmVm:
         self._vcpus.add(vcpu)
         table = self.system.common_cpuid(twin.get_cpuid())
         vcpu.set_cpuid(told(table, self.clock.tsc_hz // 1000, self._hub is not None))
-        write_msr(seat.fd, _TSC, self.clock.now_ns * self.clock.tsc_hz // 1_000_000_000)
+        write_msr(seat.fd, TSC, self.clock.now_ns * self.clock.tsc_hz // 1_000_000_000)
         return vcpu
 
     def as_seen(self, leaves: Iterable[Leaf]) -> list[Leaf]:
